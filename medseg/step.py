@@ -1,0 +1,40 @@
+"""A step is its options: a frozen dataclass whose call does the work.
+
+The fields are the YAML keys, the annotations are the schema, ``__post_init__`` refuses
+impossible values with a ``ValueError``, and the docstring is the help of ``medseg steps``.
+A room lists its steps in one literal dict; other packages add theirs by an entry point
+(``medseg.preprocess = mypackage:MyStep``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, TypeVar
+
+Flowing = TypeVar("Flowing")
+
+
+class Step:
+    """Base of every step; subclasses are frozen dataclasses with a ``__call__``."""
+
+    # Read by pydantic when a YAML mapping becomes a step: an unknown key is a mistake.
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+
+def through(steps: Iterable[Any], thing: Flowing) -> Flowing:
+    """Hand ``thing`` from step to step and return what comes out of the last."""
+    for step in steps:
+        thing = step(thing)
+    return thing
+
+
+@cache
+def _from_outside(room: str) -> dict[str, type[Any]]:
+    return {point.name: point.load() for point in entry_points(group=f"medseg.{room}")}
+
+
+def steps_of(room: str, table: Mapping[str, type[Any]]) -> dict[str, type[Any]]:
+    """The room's own steps and those that installed packages add to it; its own win."""
+    return {**_from_outside(room), **table}
