@@ -1,0 +1,207 @@
+"""The one place where voxels change grid.
+
+Two grids are related by the matrix that takes voxel indices of the one to those of the other.
+Where it only crops, pads, flips or swaps, voxels are copied and nothing is lost. Where each
+axis is merely scaled, every axis is interpolated on its own; only oblique pairs of grids
+need all three at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.image.grid import Affine, Grid
+from medseg.image.labelmap import LabelMap, mask_dtype
+from medseg.image.volume import Volume
+
+Mode = Literal["nearest", "linear", "cubic"]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+_EXACT = 1e-6  # voxels: what rounding in headers leaves of a whole number
+_ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """How one axis of a target grid reads a source axis: ``source = scale * target + offset``."""
+
+    source: int
+    scale: float
+    offset: float
+    length: int
+    """Voxels along the source axis."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether every target voxel's centre is a source voxel's centre."""
+        return abs(self.scale) == 1.0 and self.offset == round(self.offset)
+
+    def positions(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Source positions, in voxels, of target voxels ``start`` to ``stop``."""
+        return self.scale * np.arange(start, stop) + self.offset
+
+    def inside(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which of these target voxels have their centre in the source's field of view."""
+        at = self.positions(start, stop)
+        return (at >= -0.5 - _EXACT) & (at <= self.length - 0.5 + _EXACT)
+
+    def neighbours(
+        self, start: int, stop: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """The two source voxels around each target voxel and the weight of the second."""
+        at = np.clip(self.positions(start, stop), 0, self.length - 1)
+        low = np.minimum(np.floor(at), max(self.length - 2, 0)).astype(np.intp)
+        high = np.minimum(low + 1, self.length - 1)
+        return low, high, (at - low).astype(np.float32)
+
+
+def index_map(target: Grid, source: Grid) -> Affine:
+    """The (4, 4) matrix from voxel indices of ``target`` to those of ``source``.
+
+    Entries are rounded far below what a scanner knows, so that equal geometries stored in
+    different orders give equal numbers.
+    """
+    matrix = np.linalg.solve(source.affine, target.affine)
+    matrix[3] = (0, 0, 0, 1)
+    rounded = np.round(matrix, 9)
+    whole = np.round(rounded)
+    slack = _EXACT / max(*target.shape, *source.shape)
+    snapped = np.where(np.abs(rounded - whole) < slack, whole, rounded)
+    snapped[:3, 3] = np.where(
+        np.abs(rounded[:3, 3] - whole[:3, 3]) < _EXACT, whole[:3, 3], rounded[:3, 3]
+    )
+    return snapped + 0.0
+
+
+def axis_maps(target: Grid, source: Grid) -> tuple[AxisMap, AxisMap, AxisMap] | None:
+    """For each target axis how it reads the source, or None where the grids are oblique."""
+    matrix = index_map(target, source)
+    linear = matrix[:3, :3]
+    if (np.count_nonzero(linear, axis=0) != 1).any() or (
+        np.count_nonzero(linear, axis=1) != 1
+    ).any():
+        return None
+    maps = []
+    for axis in range(3):
+        old = int(np.flatnonzero(linear[:, axis])[0])
+        maps.append(
+            AxisMap(old, float(linear[old, axis]), float(matrix[old, 3]), source.shape[old])
+        )
+    return maps[0], maps[1], maps[2]
+
+
+def _taken(
+    data: NDArray[_Scalar], maps: Sequence[AxisMap], shape: Sequence[int], outside: Any
+) -> NDArray[_Scalar]:
+    """Copy voxels (..., X, Y, Z) along exact maps; beyond the edge, border or ``outside``."""
+    lead = data.ndim - 3
+    turned = data.transpose([*range(lead), *(lead + m.source for m in maps)])
+    for axis, (one, side) in enumerate(zip(maps, shape, strict=True)):
+        at = np.round(one.positions(0, side)).astype(np.intp)
+        valid = (at >= 0) & (at < one.length)
+        turned = turned.take(np.clip(at, 0, one.length - 1), axis=lead + axis)
+        if outside is not None and not valid.all():
+            beyond = (slice(None),) * (lead + axis) + (~valid,)
+            turned[beyond] = outside
+    return np.ascontiguousarray(turned)
+
+
+def _interpolated(
+    data: NDArray[np.float32], maps: Sequence[AxisMap], shape: Sequence[int]
+) -> NDArray[np.float32]:
+    """Linear interpolation of (C, X, Y, Z), one axis after the other in the source's order."""
+    for target in sorted(range(3), key=lambda axis: maps[axis].source):
+        one, side = maps[target], shape[target]
+        low, high, weight = one.neighbours(0, side)
+        axis = 1 + one.source
+        along = [1, 1, 1, 1]
+        along[axis] = side
+        first, second = data.take(low, axis=axis), data.take(high, axis=axis)
+        second -= first
+        second *= weight.reshape(along)
+        first += second
+        data = first
+    return np.ascontiguousarray(data.transpose([0, *(1 + m.source for m in maps)]))
+
+
+def _by_spline(
+    data: NDArray[np.float32], target: Grid, source: Grid, order: int
+) -> NDArray[np.float32]:
+    from scipy.ndimage import affine_transform
+
+    matrix = index_map(target, source)
+    out = np.empty((data.shape[0], *target.shape), np.float32)
+    for channel, result in zip(data, out, strict=True):
+        affine_transform(
+            channel,
+            matrix[:3, :3],
+            matrix[:3, 3],
+            target.shape,
+            output=result,
+            order=order,
+            mode="nearest",
+        )
+        if order > 1:
+            np.clip(result, channel.min(), channel.max(), out=result)
+    return out
+
+
+def inside_of(target: Grid, source: Grid) -> NDArray[np.bool_]:
+    """Which voxels (X, Y, Z) of ``target`` have their centre in the field of ``source``."""
+    matrix = index_map(target, source)
+    result = np.ones(target.shape, bool)
+    grids = np.ogrid[tuple(slice(0, side) for side in target.shape)]
+    for axis, length in enumerate(source.shape):
+        at = matrix[axis, 3] + sum(matrix[axis, t] * grids[t] for t in range(3))
+        result &= (at >= -0.5 - _EXACT) & (at <= length - 0.5 + _EXACT)
+    return result
+
+
+def resample(
+    volume: Volume, grid: Grid, mode: Mode = "linear", outside: float | None = None
+) -> Volume:
+    """Bring a volume onto another grid.
+
+    Crops, pads, flips and swaps of axes copy voxels whatever the mode. ``cubic`` is a spline
+    of order 3, clipped to each channel's range. Beyond the field of view the border voxels go
+    on, or the value is ``outside``.
+    """
+    if volume.grid == grid:
+        return volume
+    maps = axis_maps(grid, volume.grid)
+    if maps is not None and all(one.exact for one in maps):
+        return Volume(_taken(volume.data, maps, grid.shape, outside), grid)
+    if maps is not None and mode == "linear":
+        data = _interpolated(volume.data, maps, grid.shape)
+    else:
+        data = _by_spline(volume.data, grid, volume.grid, _ORDER[mode])
+    if outside is not None:
+        data[:, ~inside_of(grid, volume.grid)] = outside
+    return Volume(data, grid)
+
+
+def resample_labels(mask: LabelMap, grid: Grid) -> LabelMap:
+    """Bring a mask onto another grid; beyond its field of view there is background.
+
+    Voxels are copied where the grids allow it. Elsewhere each value's occupancy is
+    interpolated linearly and the greatest wins; among equals the smallest value.
+    """
+    if mask.grid == grid:
+        return mask
+    maps = axis_maps(grid, mask.grid)
+    if maps is not None and all(one.exact for one in maps):
+        return LabelMap(_taken(mask.data, maps, grid.shape, 0), grid, mask.labels)
+    best = np.zeros(grid.shape, np.float32)
+    result = np.zeros(grid.shape, mask_dtype(mask.labels))
+    for value in np.unique(mask.data):
+        occupied = Volume((mask.data == value).astype(np.float32)[None], mask.grid)
+        share = resample(occupied, grid, "linear").data[0]
+        wins = share > best
+        best[wins] = share[wins]
+        result[wins] = value
+    result[~inside_of(grid, mask.grid)] = 0
+    return LabelMap(result, grid, mask.labels)
