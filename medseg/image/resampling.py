@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from medseg.image.labelmap import LabelMap, mask_dtype
 from medseg.image.volume import Volume
 
 Mode = Literal["nearest", "linear", "cubic"]
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 _EXACT = 1e-6  # voxels: what rounding in headers leaves of a whole number
 _ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
 
@@ -42,7 +41,7 @@ class AxisMap:
 
     def positions(self, start: int, stop: int) -> NDArray[np.float64]:
         """Source positions, in voxels, of target voxels ``start`` to ``stop``."""
-        return self.scale * np.arange(start, stop) + self.offset
+        return np.arange(start, stop, dtype=np.float64) * self.scale + self.offset
 
     def inside(self, start: int, stop: int) -> NDArray[np.bool_]:
         """Which of these target voxels have their centre in the source's field of view."""
@@ -95,8 +94,8 @@ def axis_maps(target: Grid, source: Grid) -> tuple[AxisMap, AxisMap, AxisMap] | 
 
 
 def _taken(
-    data: NDArray[_Scalar], maps: Sequence[AxisMap], shape: Sequence[int], outside: Any
-) -> NDArray[_Scalar]:
+    data: NDArray[Any], maps: Sequence[AxisMap], shape: Sequence[int], outside: float | None
+) -> NDArray[Any]:
     """Copy voxels (..., X, Y, Z) along exact maps; beyond the edge, border or ``outside``."""
     lead = data.ndim - 3
     turned = data.transpose([*range(lead), *(lead + m.source for m in maps)])

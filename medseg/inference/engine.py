@@ -1,0 +1,70 @@
+"""A network that is ready to be asked: built, filled, on its device, in its precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from itertools import chain, combinations
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from medseg.models import Network
+from medseg.models.weights import load_weights
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def device_named(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes CUDA, then Apple's, then the processor."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Mixed precision for what runs inside; nothing changes for float32."""
+    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+
+
+def densely(module: nn.Module, spatial_dims: int) -> nn.Module:
+    """The module with its weights laid out channels last, as convolutions are fastest."""
+    layout = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+    # torch's type stubs do not know this keyword.
+    return cast(nn.Module, module.to(memory_format=layout))  # type: ignore[call-overload]
+
+
+@lru_cache(maxsize=8)
+def filled(
+    model: Network, weights: Path, channels: tuple[int, int], device: str, stamp: int
+) -> nn.Module:
+    """The network with its weights, for inference; kept while the file stays as it is.
+
+    ``channels`` are those of the image and of the logits; ``stamp`` tells versions of the file.
+    """
+    del stamp
+    module = model(*channels)
+    load_weights(module, weights)
+    module.requires_grad_(False)
+    return densely(module, model.spatial_dims).to(device).eval()
+
+
+def mirrored(ask: Callable[[Tensor], Tensor], axes: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """Ask about every mirror image along ``axes`` (0 is x) and average what is said."""
+    flips = list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
+
+    def of_all(image: Tensor) -> Tensor:
+        total = ask(image).float()
+        for flip in flips[1:]:
+            dims = [2 + axis for axis in flip]
+            total += ask(image.flip(dims)).flip(dims)
+        return total.div_(len(flips))
+
+    return of_all if axes else ask

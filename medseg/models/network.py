@@ -1,0 +1,35 @@
+"""What every network of the table is: its options, and a call that builds the module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from medseg.step import Step
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Dims = Literal[2, 3]
+
+
+@dataclass(frozen=True)
+class Network(Step, ABC):
+    """A network before it is built; the YAML names it by ``name``.
+
+    The module takes (B, C, *space) and gives logits (B, K, *space) of the same space. While it
+    trains it may give a list instead: those logits first, then coarser ones to be supervised
+    as well.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    good_for: ClassVar[str]
+    dims: ClassVar[tuple[int, ...]] = (2, 3)
+
+    spatial_dims: Dims = 3
+
+    @abstractmethod
+    def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Build the module with fresh weights."""
