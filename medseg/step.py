@@ -19,6 +19,8 @@ Flowing = TypeVar("Flowing")
 class Step:
     """Base of every step; subclasses are frozen dataclasses with a ``__call__``."""
 
+    # Which fields hold names of labels, so that a pipeline's are checked before work begins.
+    label_fields: ClassVar[tuple[str, ...]] = ()
     # Read by pydantic when a YAML mapping becomes a step: an unknown key is a mistake.
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
