@@ -1,0 +1,69 @@
+"""How a training went: one row an epoch, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from medseg.image import Labels
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row: when, how far, the mean loss, the rate, and Dice where it was measured."""
+
+    epoch: int
+    minutes: float
+    loss: float
+    learning_rate: float
+    dice: Mapping[str, float | None] = field(default_factory=dict)
+
+    def row(self, labels: Labels) -> dict[str, str]:
+        """The row as text; what was not measured stays empty."""
+        row = {
+            "epoch": str(self.epoch),
+            "minutes": f"{self.minutes:.2f}",
+            "loss": f"{self.loss:.5f}",
+            "learning_rate": f"{self.learning_rate:.3e}",
+        }
+        for name in labels.names:
+            value = self.dice.get(name)
+            row[f"dice_{name}"] = "" if value is None else f"{value:.4f}"
+        return row
+
+
+def history_csv(epochs: Sequence[Epoch], labels: Labels) -> bytes:
+    """The history as a CSV table."""
+    names = ["epoch", "minutes", "loss", "learning_rate", *(f"dice_{n}" for n in labels.names)]
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    table.writerows(one.row(labels) for one in epochs)
+    return text.getvalue().encode()
+
+
+def history_png(epochs: Sequence[Epoch], labels: Labels) -> bytes:
+    """Loss and Dice against minutes as a picture; needs matplotlib (extra ``report``)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left = figure.subplots()
+    left.plot([e.minutes for e in epochs], [e.loss for e in epochs], color="0.6", label="loss")
+    left.set(xlabel="minutes", ylabel="training loss")
+    right = left.twinx()
+    for label in labels:
+        points = [(e.minutes, e.dice[label.name]) for e in epochs if e.dice.get(label.name)]
+        if points:
+            minutes, dice = zip(*points, strict=True)
+            right.plot(minutes, dice, marker="o", markersize=3, label=label.name)
+    right.set(ylabel="Dice on held-out studies", ylim=(0, 1))
+    right.grid(alpha=0.3)
+    handles = [*left.get_lines(), *right.get_lines()]
+    right.legend(handles=handles, loc="lower right", frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
+    return picture.getvalue()

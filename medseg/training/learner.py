@@ -1,0 +1,105 @@
+"""A network while it learns: its weights, their average, and one step of training."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from math import cos, pi
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medseg.models.device import autocast, layout
+from medseg.training.objective import Objective
+from medseg.training.recipe import Training
+
+
+@dataclass
+class Learner:
+    """``module`` is trained by AdamW; ``average`` is what is kept (an exponential mean)."""
+
+    module: nn.Module
+    objective: Objective
+    recipe: Training
+    device: torch.device
+    average: nn.Module = field(init=False)
+    iteration: int = field(default=0, init=False)
+    learning_rate: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.module.to(self.device).train()
+        self.average = deepcopy(self.module).requires_grad_(False)
+        decayed = [p for p in self.module.parameters() if p.ndim > 1]
+        kept = [p for p in self.module.parameters() if p.ndim <= 1]
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": self.recipe.weight_decay},
+                {"params": kept, "weight_decay": 0.0},
+            ],
+            lr=self.recipe.learning_rate,
+        )
+        half = self.recipe.precision == "float16"
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+
+    def step(self, images: Tensor, targets: Tensor, spent: float) -> Tensor:
+        """One step on a batch, with the share ``spent`` of the budget; gives the loss.
+
+        The loss stays on the device, so that nothing waits for it.
+        """
+        self._set_rate(spent)
+        images = images.to(self.device, non_blocking=True)
+        images = images.contiguous(memory_format=layout(images.ndim - 2))
+        targets = targets.to(self.device, non_blocking=True)
+        with autocast(self.device, self.recipe.precision):
+            logits = self.module(images)
+        loss = self.objective(logits, targets)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.gradient_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self.iteration += 1
+        self._update_average()
+        return loss.detach()
+
+    def _set_rate(self, spent: float) -> None:
+        recipe = self.recipe
+        if recipe.schedule == "cosine":
+            share = 0.5 * (1 + cos(pi * min(spent, 1.0)))
+        else:
+            share = (1 - min(spent, 1.0)) ** 0.9
+        if spent < recipe.warm_up:
+            share *= max(spent / recipe.warm_up, 0.01)
+        self.learning_rate = recipe.learning_rate * share
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+
+    def _update_average(self) -> None:
+        # Early on the average follows closely, or it would remember the first random weights.
+        decay = min(self.recipe.ema, self.iteration / (self.iteration + 9))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.module.parameters()), 1 - decay
+            )
+            for kept, now in zip(self.average.buffers(), self.module.buffers(), strict=True):
+                kept.copy_(now)
+
+    def state(self) -> dict[str, Any]:
+        """All that a later run needs to go on as if nothing had happened."""
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "iteration": self.iteration,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.module.load_state_dict(state["module"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.iteration = state["iteration"]

@@ -1,0 +1,72 @@
+"""The YAML's ``training:`` section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from medseg.step import Step
+from medseg.training.augmentation import Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Step):
+    """How a network is trained.
+
+    The budget is ``max_minutes`` of training (validation and reading included), or
+    ``max_epochs`` of ``batches`` each, whichever ends first; the learning rate follows the
+    share of the budget that is spent. ``patch`` is in voxels of the preprocessed grid, two
+    sides for a network on slices. At least the share ``foreground`` of each batch is centred on
+    a voxel of a label, each label equally often. The loss is Dice plus cross-entropy,
+    coarser heads halving in weight. ``ema`` averages the weights over the last steps and is
+    what is kept. ``folds`` is a JSON file ``{fold: [study, ...]}``; without one, studies are
+    dealt to ``fold_count`` folds by the seed. ``validate`` studies of the fold that is held
+    out are segmented every ``validate_minutes``.
+    """
+
+    patch: tuple[int, int, int] | tuple[int, int]
+    batch: int = 2
+    batches: int = 100
+    max_minutes: float | None = None
+    max_epochs: int | None = None
+    foreground: float = 0.33
+    augmentation: tuple[Augmentation, ...] = ()
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warm_up: float = 0.02
+    schedule: Literal["cosine", "poly"] = "cosine"
+    ema: float = 0.99
+    gradient_clip: float = 12.0
+    dice_weight: float = 1.0
+    cross_entropy_weight: float = 1.0
+    precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    folds: Path | None = None
+    fold_count: int = 5
+    validate: int = 8
+    validate_minutes: float = 5.0
+    checkpoint_minutes: float = 3.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_minutes is None and self.max_epochs is None:
+            raise ValueError("training needs a budget: max_minutes, max_epochs or both")
+        for name, least in (("batch", 1), ("batches", 1), ("fold_count", 2), ("validate", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is at least {least}, not {getattr(self, name)}")
+        for name in ("foreground", "warm_up", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} lies in [0, 1], not {getattr(self, name)}")
+        above = (
+            "max_minutes max_epochs learning_rate gradient_clip validate_minutes checkpoint_minutes"
+        )
+        for name in above.split():
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} is above 0, not {getattr(self, name)}")
+        for name in ("weight_decay", "dice_weight", "cross_entropy_weight", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if self.dice_weight + self.cross_entropy_weight == 0:
+            raise ValueError("dice_weight and cross_entropy_weight cannot both be 0")
+        if min(self.patch) < 1:
+            raise ValueError(f"patch has sides of at least 1 voxel, not {self.patch}")
