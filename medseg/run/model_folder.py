@@ -1,0 +1,108 @@
+"""A trained model is a folder: pipeline.yaml, weights.safetensors and card.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from medseg.image import Study
+from medseg.inference import Slices, SlidingWindow
+from medseg.io import sha256_of, write_atomically
+from medseg.pipeline import Pipeline, dump_pipeline
+from medseg.run.folds import Split
+from medseg.run.records import versions
+from medseg.run.tables import csv_bytes
+from medseg.training.history import Epoch, history_csv, history_png
+
+WEIGHTS = "weights.safetensors"
+INTENDED_USE = "Research. Not a medical device; not for diagnosis or treatment."
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What training writes beside the weights."""
+
+    path: Path
+    pipeline: Pipeline
+    step: SlidingWindow | Slices
+
+    def _with_weights(self, weights: Path, pipeline: Pipeline) -> Pipeline:
+        filled = tuple(
+            replace(step, weights=weights) if step is self.step else step
+            for step in pipeline.inference
+        )
+        return replace(pipeline, inference=filled)
+
+    def trained(self) -> Pipeline:
+        """The pipeline with the weights of this folder."""
+        return self._with_weights(self.path / WEIGHTS, self.pipeline)
+
+    def described(self) -> Pipeline:
+        """The pipeline as the folder keeps it: without the places of this machine."""
+        bare = replace(
+            self.pipeline,
+            input=replace(self.pipeline.input, path=None, reference=None, memory_gib=None),
+            output=None,
+        )
+        return self._with_weights(Path(WEIGHTS), bare)
+
+    def digest(self, parts: Split) -> str:
+        """What a checkpoint must agree with to be taken up: pipeline, recipe and studies."""
+        return sha256((dump_pipeline(self.described()) + repr(parts)).encode()).hexdigest()
+
+    def begin(self, held_out: Sequence[Study]) -> None:
+        """Write the pipeline, and the held-out studies as a manifest that ``run`` takes."""
+        write_atomically(self.path / "pipeline.yaml", dump_pipeline(self.described()).encode())
+        if not held_out:
+            return
+        channels = self.pipeline.input.channels
+        columns = ["study", *(channels if len(channels) > 1 else ["image"]), "reference"]
+        rows = [
+            [study.name, *(self._from_here(p) for p in (*study.images, study.reference) if p)]
+            for study in held_out
+        ]
+        write_atomically(self.path / "held_out.csv", csv_bytes(columns, rows))
+
+    def _from_here(self, path: Path) -> str:
+        # A path that begins with ".." would not be taken for a formula, yet "./" keeps it plain.
+        return os.path.relpath(path.resolve(), self.path.resolve())
+
+    def write_history(self, epochs: Sequence[Epoch]) -> None:
+        """Write history.csv, and where matplotlib is installed its picture."""
+        labels = self.pipeline.labels
+        write_atomically(self.path / "history.csv", history_csv(epochs, labels))
+        if find_spec("matplotlib") is not None:
+            write_atomically(self.path / "history.png", history_png(epochs, labels))
+
+    def finish(
+        self, parts: Split, minutes: float, iterations: int, dice: Mapping[str, float | None]
+    ) -> None:
+        """Write the card: what it is for, what it was trained on, how well it did."""
+        card = {
+            "name": self.pipeline.name,
+            "description": self.pipeline.description,
+            "intended_use": INTENDED_USE,
+            "labels": {
+                label.name: list(label.values) if len(label.values) > 1 else label.values[0]
+                for label in self.pipeline.labels
+            },
+            "channels": list(self.pipeline.input.channels),
+            "network": self.step.model.name,
+            "trained_on": len(parts.trained_on),
+            "held_out": list(parts.held_out),
+            "validated_on": list(parts.validated),
+            "validation_dice": {
+                name: None if value is None else round(value, 4) for name, value in dice.items()
+            },
+            "minutes": round(minutes, 2),
+            "iterations": iterations,
+            "weights_sha256": sha256_of(self.path / WEIGHTS),
+            "versions": dict(versions()),
+        }
+        text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(self.path / "card.json", text.encode())

@@ -1,0 +1,245 @@
+"""``medseg run``: a pipeline over studies, each ending in a mask or a named error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import InputError, MedsegError, StudyError
+from medseg.execution import Outcome, serial
+from medseg.image import Study
+from medseg.io import (
+    Found,
+    Scan,
+    find_studies,
+    read_labels,
+    read_scan,
+    sha256_of,
+    write_label_table,
+    write_mask,
+)
+from medseg.metrics import Comparison, Measure
+from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
+from medseg.run.events import Note, StageStarted, State, StudyDone, StudyStarted, Watch, unheard
+from medseg.run.folder import held, inside
+from medseg.run.records import (
+    Record,
+    failed,
+    measured,
+    read_record,
+    still_stands,
+    versions,
+    volumes_of,
+    warnings_of,
+    write_record,
+)
+from medseg.run.segment import Clock, Segmentation, segment
+from medseg.run.site import memory_gib, settled
+from medseg.run.tables import write_tables
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """How one study ended; ``record`` is what its JSON says."""
+
+    name: str
+    state: State
+    seconds: float
+    record: Mapping[str, Any]
+    error: MedsegError | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A whole run: where it wrote, every study's outcome, and what summary.json says."""
+
+    output: Path
+    outcomes: tuple[StudyOutcome, ...]
+    summary: Mapping[str, Any]
+
+    @property
+    def failures(self) -> tuple[StudyOutcome, ...]:
+        """The studies without a mask."""
+        return tuple(outcome for outcome in self.outcomes if outcome.state == "failed")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: the layout found and each study with what would become of it."""
+
+    found: Found
+    output: Path
+    todo: Mapping[str, bool]
+    """For each study's name, whether it would be segmented (or kept as it is)."""
+
+
+def plan(pipeline: Pipeline, *, overwrite: bool = False) -> Plan:
+    """Look, and touch nothing."""
+    found, output, digest = _asked(pipeline)
+    todo = {
+        study.name: overwrite
+        or not still_stands(
+            read_record(output, study.name), study, digest, mask_path(output, study.name)
+        )
+        for study in found.studies
+    }
+    return Plan(found, output, todo)
+
+
+def predict(
+    pipeline: Pipeline,
+    site: Site | None = None,
+    *,
+    overwrite: bool = False,
+    watch: Watch = unheard,
+) -> RunSummary:
+    """Segment every study of ``pipeline.input`` and write masks, records and tables.
+
+    Studies that an earlier run finished from the same files with the same pipeline are kept.
+    Raises InputError, OutputError, ModelError or PipelineError before any work; a study's own
+    failure is in its outcome.
+    """
+    site = site or Site()
+    pipeline = settled(pipeline, site)
+    found, output, digest = _asked(pipeline)
+    check_ready(pipeline)
+    for note in (f"{len(found.studies)} studies found as {found.layout}", *found.notes):
+        watch(Note(note))
+    with held(output):
+        job = _Job(pipeline, site, output, digest, overwrite, watch)
+        names = [study.name for study in found.studies]
+        outcomes = []
+        watch(StudyStarted(names[0], 1, len(names)))
+        for done in serial(job, found.studies):
+            outcome = job.closed(done)
+            outcomes.append(outcome)
+            said = str(outcome.error) if outcome.error else ""
+            watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
+            if len(outcomes) < len(names):
+                watch(StudyStarted(names[len(outcomes)], len(outcomes) + 1, len(names)))
+        summary = write_tables(output, [dict(outcome.record) for outcome in outcomes])
+    return RunSummary(output, tuple(outcomes), summary)
+
+
+def mask_path(output: Path, study: str) -> Path:
+    """Where a study's mask lies in an output folder."""
+    return output / "masks" / f"{study}.nii.gz"
+
+
+def _asked(pipeline: Pipeline) -> tuple[Found, Path, str]:
+    where = pipeline.input
+    if where.path is None:
+        raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
+    found = find_studies(where.path, reference=where.reference, channels=where.channels)
+    output = pipeline.output or Path("out") / pipeline.name
+    return found, output, pipeline_digest(pipeline)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The work on one study; a call gives its record."""
+
+    pipeline: Pipeline
+    site: Site
+    output: Path
+    digest: str
+    overwrite: bool
+    watch: Watch
+
+    def __call__(self, study: Study) -> Record:
+        path = inside(self.output, mask_path(self.output, study.name))
+        old = read_record(self.output, study.name)
+        if self.overwrite or not still_stands(old, study, self.digest, path):
+            return self._segmented(study, path)
+        assert old is not None
+        if old.get("reference") == self._reference_stamp(study):
+            return {**old, "kept": True}
+        return {**self._measured_again(study, path, old), "kept": True}
+
+    def closed(self, done: Outcome[Study, Record]) -> StudyOutcome:
+        """The outcome for the caller; the record of a failure is written here."""
+        name = done.item.name
+        if done.error is not None:
+            # A mask of another pipeline or of another scan must not stand for this one.
+            mask_path(self.output, name).unlink(missing_ok=True)
+            record = failed(done.item, done.error)
+            write_record(self.output, record)
+            return StudyOutcome(name, "failed", done.seconds, record, done.error)
+        record = dict(done.result or {})
+        state: State = "kept" if record.pop("kept", False) else "done"
+        return StudyOutcome(name, state, done.seconds, record)
+
+    def _segmented(self, study: Study, path: Path) -> Record:
+        clock = Clock(lambda stage: self.watch(StageStarted(stage)))
+        limit = memory_gib(self.site)
+        with clock.stage("read"):
+            options = replace(self.pipeline.input, memory_gib=limit)
+            scan = read_scan(study, options)
+        answers = [segment(frame, self.pipeline, clock, limit) for frame in scan.frames]
+        masks = [answer.mask for answer in answers]
+        with clock.stage("write"):
+            sha256 = write_mask(path, masks, scan.geometry)
+            write_label_table(path.parent / "dseg.tsv", masks[0].labels)
+        with clock.stage("metrics"):
+            measures, more = self._compared(study, answers)
+        cautions = [*scan.cautions, *(c for a in answers for c in a.cautions), *more]
+        record = {
+            "study": study.name,
+            "state": "done",
+            "pipeline": {"name": self.pipeline.name, "digest": self.digest},
+            "inputs": dict(scan.digests),
+            "mask": {"file": f"masks/{path.name}", "sha256": sha256},
+            "grid": _grid(scan),
+            "volumes_ml": volumes_of(masks),
+            "reference": self._reference_stamp(study),
+            "metrics": measured(measures),
+            "warnings": warnings_of(cautions),
+            "versions": dict(versions()),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        }
+        write_record(self.output, record)
+        return record
+
+    def _reference_stamp(self, study: Study) -> dict[str, str] | None:
+        """What the metrics rest on: the reference's bytes and the metrics asked for."""
+        if study.reference is None:
+            return None
+        asked = "; ".join(map(repr, self.pipeline.metrics))
+        return {"sha256": sha256_of(study.reference), "metrics": asked}
+
+    def _compared(
+        self, study: Study, answers: list[Segmentation]
+    ) -> tuple[list[Measure], tuple[Any, ...]]:
+        if study.reference is None:
+            return [], ()
+        if len(answers) > 1:
+            raise StudyError(
+                "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
+            )
+        mask = answers[0].mask
+        reference, cautions = read_labels(study.reference, mask.labels, mask.grid)
+        comparison = Comparison(mask, reference)
+        return [m for metric in self.pipeline.metrics for m in metric(comparison)], cautions
+
+    def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
+        """The mask stands, but the reference or the metrics are others than last time."""
+        if study.reference is None:
+            record = {**old, "reference": None, "metrics": []}
+        else:
+            mask, _ = read_labels(path, self.pipeline.labels)
+            measures, _ = self._compared(study, [Segmentation(mask, {})])
+            stamp = self._reference_stamp(study)
+            record = {**old, "reference": stamp, "metrics": measured(measures)}
+        write_record(self.output, record)
+        return record
+
+
+def _grid(scan: Scan) -> dict[str, Any]:
+    grid = scan.frames[0].grid
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": [round(side, 6) for side in grid.spacing_mm],
+        "axcodes": grid.axcodes,
+    }

@@ -1,0 +1,99 @@
+"""What is kept of a study beside its mask, and whether an earlier run's mask still stands."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from medseg import __version__
+from medseg.errors import Caution, MedsegError
+from medseg.image import LabelMap, Study
+from medseg.io import sha256_of, write_atomically
+from medseg.metrics import Measure
+
+Record = dict[str, Any]
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "connected-components-3d", "isal")
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Versions of medseg, Python and the packages that can change a mask."""
+    found = {name: version(name) for name in _PACKAGES}
+    return {"medseg": __version__, "python": platform.python_version(), **found}
+
+
+def record_path(output: Path, study: str) -> Path:
+    """Where a study's record lies in an output folder."""
+    return output / "studies" / f"{study}.json"
+
+
+def write_record(output: Path, record: Record) -> None:
+    """Write a record; JSON without NaN."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(record_path(output, record["study"]), text.encode())
+
+
+def read_record(output: Path, study: str) -> Record | None:
+    """The record of an earlier run, or None where there is none that can be read."""
+    try:
+        record = json.loads(record_path(output, study).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("study") == study else None
+
+
+def failed(study: Study, error: MedsegError) -> Record:
+    """The record of a study without a mask."""
+    return {
+        "study": study.name,
+        "state": "failed",
+        "error": {"code": error.code, "message": error.message, "file": _name(error.path)},
+        "versions": dict(versions()),
+    }
+
+
+def _name(path: str | None) -> str | None:
+    return None if path is None else Path(path).name
+
+
+def warnings_of(cautions: Iterable[Caution]) -> list[dict[str, str]]:
+    """Cautions as JSON, each once."""
+    return [{"code": c.code, "message": c.message} for c in dict.fromkeys(cautions)]
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Seconds or millilitres to the microlitre: more digits would be noise."""
+    return {name: round(value, 6) for name, value in values.items()}
+
+
+def volumes_of(masks: Iterable[LabelMap]) -> list[dict[str, float]]:
+    """Volume of every label in ml, frame by frame."""
+    return [rounded(mask.volumes_ml()) for mask in masks]
+
+
+def measured(measures: Iterable[Measure]) -> list[dict[str, Any]]:
+    """Measures as JSON: a value, or null and the reason."""
+    return [
+        {"label": m.label, "metric": m.metric, "value": m.value, "reason": m.reason}
+        for m in measures
+    ]
+
+
+def still_stands(record: Record | None, study: Study, pipeline_digest: str, mask: Path) -> bool:
+    """Whether a mask was made by this pipeline from these very files, and is whole."""
+    if record is None or record.get("state") != "done":
+        return False
+    if record.get("pipeline", {}).get("digest") != pipeline_digest:
+        return False
+    try:
+        if sha256_of(mask) != record["mask"]["sha256"]:
+            return False
+        now = sorted(sha256_of(path) for path in study.images)
+        return now == sorted(record["inputs"].values())
+    except (OSError, KeyError, MedsegError):
+        return False

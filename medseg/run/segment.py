@@ -1,0 +1,114 @@
+"""The corridor: from a scan to its mask, for every verb alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+
+from medseg.errors import Caution, StudyError
+from medseg.image import Grid, LabelMap, Volume
+from medseg.image.resampling import resample
+from medseg.inference import Scores
+from medseg.pipeline import Pipeline, Within, load_pipeline
+from medseg.step import through
+
+
+@dataclass
+class Clock:
+    """Seconds of each stage; ``hear`` is told when one begins."""
+
+    hear: Callable[[str], object] = str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        self.hear(name)
+        begun = perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begun
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A mask on the scan's own grid, the seconds of each stage, and what should be known."""
+
+    mask: LabelMap
+    seconds: Mapping[str, float]
+    cautions: tuple[Caution, ...] = ()
+
+
+def segment(
+    scan: Volume,
+    pipeline: Pipeline,
+    clock: Clock | None = None,
+    memory_gib: float | None = None,
+) -> Segmentation:
+    """Preprocess, ask the models, decide on the scan's own grid, clean up.
+
+    Raises StudyError where the scan cannot be done, E_TOO_LARGE before a network is asked if
+    the scores alone would pass ``memory_gib``.
+    """
+    clock = clock or Clock()
+    image, cautions = prepared(scan, pipeline, clock)
+    _refuse_too_large(image.grid, pipeline, memory_gib)
+    with clock.stage("inference"):
+        scores = Scores.mean(step(image, pipeline.labels) for step in pipeline.inference)
+    with clock.stage("decision"):
+        mask = scores.decided_on(scan.grid)
+    with clock.stage("postprocess"):
+        mask = through(pipeline.postprocess, mask)
+    cautions += scores.cautions
+    if not mask.data.any():
+        cautions += (Caution("W_EMPTY_MASK", "no label was found in this scan"),)
+    return Segmentation(mask, clock.seconds, cautions)
+
+
+def prepared(
+    scan: Volume, pipeline: Pipeline, clock: Clock | None = None
+) -> tuple[Volume, tuple[Caution, ...]]:
+    """The scan as the networks see it: cropped ``within``, then preprocessed."""
+    clock = clock or Clock()
+    cautions: tuple[Caution, ...] = ()
+    if pipeline.within is not None:
+        with clock.stage("within"):
+            scan, cautions = _cropped(scan, pipeline.within)
+    with clock.stage("preprocess"):
+        return through(pipeline.preprocess, scan), cautions
+
+
+def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]:
+    inner = load_pipeline(within.pipeline)
+    mask = segment(scan, inner).mask
+    chosen = np.zeros(mask.data.shape, bool)
+    for name in within.labels or mask.labels.names:
+        chosen |= mask.where(name)
+    if not chosen.any():
+        told = f"{inner.name} found nothing to crop to; the whole scan was taken"
+        return scan, (Caution("W_EMPTY_MASK", told),)
+    start, stop = [], []
+    for axis, spacing in enumerate(scan.grid.spacing_mm):
+        others = tuple(other for other in range(3) if other != axis)
+        rows = np.flatnonzero(chosen.any(axis=others))
+        margin = int(np.ceil(within.margin_mm / spacing))
+        start.append(max(0, int(rows[0]) - margin))
+        stop.append(min(chosen.shape[axis], int(rows[-1]) + 1 + margin))
+    return resample(scan, scan.grid.cropped(start, stop)), ()
+
+
+def _refuse_too_large(grid: Grid, pipeline: Pipeline, memory_gib: float | None) -> None:
+    if memory_gib is None:
+        return
+    # Logits and one passing copy of them, in float32.
+    wanted = 2 * 4 * pipeline.labels.channels * float(np.prod(grid.shape)) / 2**30
+    if wanted > memory_gib:
+        raise StudyError(
+            "E_TOO_LARGE",
+            f"{pipeline.labels.channels} channels on {'x'.join(map(str, grid.shape))} voxels need"
+            f" {wanted:.1f} GiB and limits.memory_gib is {memory_gib:.1f}; use a coarser spacing,"
+            " 'within', or a larger limit",
+        )

@@ -1,0 +1,36 @@
+"""Where and how the work runs: a site applied to a pipeline, never changing what it means."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from medseg.pipeline import Pipeline, Site
+
+
+def settled(pipeline: Pipeline, site: Site) -> Pipeline:
+    """The pipeline on the site's device; threads and determinism are set for this process."""
+    import torch
+
+    if site.threads is not None:
+        torch.set_num_threads(site.threads)
+    torch.use_deterministic_algorithms(pipeline.deterministic, warn_only=True)
+    if pipeline.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    if site.device == "auto":
+        return pipeline
+    moved = tuple(
+        replace(step, device=site.device) if hasattr(step, "device") else step
+        for step in pipeline.inference
+    )
+    return replace(pipeline, inference=moved)
+
+
+def memory_gib(site: Site) -> float:
+    """The site's limit, or nine tenths of the machine's memory."""
+    if site.limits.memory_gib is not None:
+        return site.limits.memory_gib
+    return 0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,0 +1,168 @@
+"""``medseg train``: labelled studies to a model folder that ``medseg run`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from medseg.errors import InputError, PipelineError
+from medseg.execution import serial
+from medseg.image import Study
+from medseg.image.resampling import resample_labels
+from medseg.inference import Slices, SlidingWindow
+from medseg.io import find_studies, read_labels, read_scan
+from medseg.metrics import Comparison, Dice
+from medseg.models.device import densely, device_named
+from medseg.pipeline import Pipeline, Site
+from medseg.run.events import EpochDone, Note, StageStarted, Watch, unheard
+from medseg.run.folder import held
+from medseg.run.folds import Split, split
+from medseg.run.model_folder import ModelFolder
+from medseg.run.segment import prepared, segment
+from medseg.run.site import memory_gib, settled
+from medseg.training import Training
+from medseg.training.history import Epoch
+from medseg.training.learner import Learner
+from medseg.training.loop import Loop
+from medseg.training.objective import Objective
+from medseg.training.sampling import Case, Sampler
+
+Asking = SlidingWindow | Slices
+Dices = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """A trained model: its folder, the split, and Dice on the studies that validate."""
+
+    model: Path
+    split: Split
+    minutes: float
+    iterations: int
+    dice: Dices
+
+
+def train(
+    pipeline: Pipeline,
+    model: Path,
+    site: Site | None = None,
+    *,
+    fold: str | None = None,
+    watch: Watch = unheard,
+) -> TrainSummary:
+    """Train the pipeline's network and write the model folder ``model``.
+
+    An earlier run in that folder is taken up where it stopped. ``fold`` is held out; without
+    one, every study is trained on. Raises InputError, OutputError, ModelError or PipelineError.
+    """
+    pipeline = settled(pipeline, site or Site())
+    recipe, step = trainable(pipeline)
+    studies = _labelled(pipeline)
+    parts = split(list(studies), recipe, fold)
+    limit = memory_gib(site or Site())
+    with held(model):
+        folder = ModelFolder(model, pipeline, step)
+        folder.begin([studies[name] for name in parts.held_out])
+        cases = _cases(pipeline, [studies[name] for name in parts.trained_on], limit, watch)
+        checked = [studies[name] for name in parts.validated]
+        loop = Loop(
+            learner=_learner(pipeline, step, recipe),
+            sampler=Sampler(cases, recipe, step.axes if isinstance(step, Slices) else ()),
+            folder=model,
+            digest=folder.digest(parts),
+            validate=(lambda: _dice(folder.trained(), checked, watch)) if checked else None,
+            watch=lambda epoch, spent: _tell(folder, loop, epoch, spent, watch),
+        )
+        loop.run()
+        dice = next((e.dice for e in reversed(loop.epochs) if e.dice), {})
+        summary = TrainSummary(model, parts, loop.seconds / 60, loop.learner.iteration, dice)
+        folder.finish(summary.split, summary.minutes, summary.iterations, dice)
+    return summary
+
+
+def trainable(pipeline: Pipeline) -> tuple[Training, Asking]:
+    """The recipe and the one network it trains; PipelineError where there is none, or two."""
+    steps = [step for step in pipeline.inference if isinstance(step, SlidingWindow | Slices)]
+    if pipeline.training is None or len(steps) != 1:
+        found = f"{len(steps)} networks and {'a' if pipeline.training else 'no'} recipe"
+        raise PipelineError(
+            "E_CONFIG",
+            f"training wants a 'training:' section and one network in 'inference:', not {found}",
+        )
+    if len(pipeline.training.patch) != steps[0].model.spatial_dims:
+        raise PipelineError(
+            "E_CONFIG",
+            f"training.patch has {len(pipeline.training.patch)} sides and the network"
+            f" {steps[0].model.spatial_dims} dimensions",
+        )
+    return pipeline.training, steps[0]
+
+
+def _labelled(pipeline: Pipeline) -> dict[str, Study]:
+    where = pipeline.input
+    if where.path is None:
+        raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
+    found = find_studies(where.path, reference=where.reference, channels=where.channels)
+    studies = {study.name: study for study in found.studies if study.reference is not None}
+    if not studies:
+        raise InputError(
+            "E_NO_INPUT",
+            f"{len(found.studies)} studies and no reference mask among them; give --reference",
+            where.path,
+        )
+    return studies
+
+
+def _cases(pipeline: Pipeline, studies: Sequence[Study], limit: float, watch: Watch) -> list[Case]:
+    """Preprocessed studies; one that cannot be read is told and left out."""
+    options = replace(pipeline.input, memory_gib=limit)
+
+    def read(study: Study) -> Case:
+        scan = read_scan(study, options)
+        assert study.reference is not None
+        reference, _ = read_labels(study.reference, pipeline.labels, scan.volume.grid)
+        image, _ = prepared(scan.volume, pipeline)
+        return Case(study.name, image, resample_labels(reference, image.grid))
+
+    watch(StageStarted(f"reading {len(studies)} studies"))
+    cases = []
+    for done in serial(read, studies):
+        if done.result is not None:
+            cases.append(done.result)
+        else:
+            watch(Note(f"{done.item.name} is left out: {done.error}"))
+    if not cases:
+        raise InputError("E_NO_INPUT", "none of the studies to train on could be read")
+    return cases
+
+
+def _learner(pipeline: Pipeline, step: Asking, recipe: Training) -> Learner:
+    torch.manual_seed(recipe.seed)
+    module = step.model(len(pipeline.input.channels), pipeline.labels.channels)
+    objective = Objective(pipeline.labels, recipe.dice_weight, recipe.cross_entropy_weight)
+    device = device_named(step.device)
+    return Learner(densely(module, step.model.spatial_dims), objective, recipe, device)
+
+
+def _dice(pipeline: Pipeline, studies: Sequence[Study], watch: Watch) -> Dices:
+    """Mean Dice of each label over studies, through the very corridor of ``medseg run``."""
+    watch(StageStarted(f"validating on {len(studies)} studies"))
+    values: dict[str, list[float]] = {name: [] for name in pipeline.labels.names}
+    for study in studies:
+        scan = read_scan(study, pipeline.input).volume
+        assert study.reference is not None
+        mask = segment(scan, pipeline).mask
+        reference, _ = read_labels(study.reference, mask.labels, scan.grid)
+        for measure in Dice()(Comparison(mask, reference)):
+            if measure.value is not None and measure.label in values:
+                values[measure.label].append(measure.value)
+    return {name: fmean(found) if found else None for name, found in values.items()}
+
+
+def _tell(folder: ModelFolder, loop: Loop, epoch: Epoch, spent: float, watch: Watch) -> None:
+    folder.write_history(loop.epochs)
+    watch(EpochDone(epoch.epoch, epoch.minutes, spent, epoch.loss, epoch.learning_rate, epoch.dice))
