@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from itertools import chain, combinations
 from pathlib import Path
-from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from medseg.models import Network
+from medseg.models.device import densely
 from medseg.models.weights import load_weights
-
-Precision = Literal["float32", "bfloat16", "float16"]
-
-
-def device_named(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then Apple's, then the processor."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """Mixed precision for what runs inside; nothing changes for float32."""
-    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
-
-
-def densely(module: nn.Module, spatial_dims: int) -> nn.Module:
-    """The module with its weights laid out channels last, as convolutions are fastest."""
-    layout = torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
-    # torch's type stubs do not know this keyword.
-    return cast(nn.Module, module.to(memory_format=layout))  # type: ignore[call-overload]
 
 
 @lru_cache(maxsize=8)

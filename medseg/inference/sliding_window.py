@@ -52,7 +52,7 @@ class _Asked(Step, ABC):
         """Probabilities of every label on the volume's own grid."""
         import torch
 
-        from medseg.inference.engine import device_named
+        from medseg.models.device import device_named
 
         with torch.inference_mode():
             image = torch.from_numpy(volume.data).to(device_named(self.device))
@@ -81,7 +81,8 @@ class _Asked(Step, ABC):
     def _network(
         self, image: Tensor, labels: Labels, mirror: Sequence[int]
     ) -> Callable[[Tensor], Tensor]:
-        from medseg.inference.engine import autocast, filled, mirrored
+        from medseg.inference.engine import filled, mirrored
+        from medseg.models.device import autocast
 
         if self.weights is None:
             raise ModelError(
