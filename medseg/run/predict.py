@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import InputError, MedsegError, StudyError
+from medseg.errors import Caution, InputError, MedsegError, StudyError
 from medseg.execution import Outcome, serial
-from medseg.image import Study
+from medseg.image import LabelMap, Study
 from medseg.io import (
     Found,
     Scan,
@@ -29,13 +29,14 @@ from medseg.run.records import (
     failed,
     measured,
     read_record,
+    rounded,
     still_stands,
     versions,
     volumes_of,
     warnings_of,
     write_record,
 )
-from medseg.run.segment import Clock, Segmentation, segment
+from medseg.run.segment import Clock, segment
 from medseg.run.site import memory_gib, settled
 from medseg.run.tables import write_tables
 
@@ -183,7 +184,7 @@ class _Job:
             sha256 = write_mask(path, masks, scan.geometry)
             write_label_table(path.parent / "dseg.tsv", masks[0].labels)
         with clock.stage("metrics"):
-            measures, more = self._compared(study, answers)
+            measures, more, reference_ml = self._compared(study, masks)
         cautions = [*scan.cautions, *(c for a in answers for c in a.cautions), *more]
         record = {
             "study": study.name,
@@ -194,6 +195,7 @@ class _Job:
             "grid": _grid(scan),
             "volumes_ml": volumes_of(masks),
             "reference": self._reference_stamp(study),
+            "reference_volumes_ml": reference_ml,
             "metrics": measured(measures),
             "warnings": warnings_of(cautions),
             "versions": dict(versions()),
@@ -210,28 +212,30 @@ class _Job:
         return {"sha256": sha256_of(study.reference), "metrics": asked}
 
     def _compared(
-        self, study: Study, answers: list[Segmentation]
-    ) -> tuple[list[Measure], tuple[Any, ...]]:
+        self, study: Study, masks: Sequence[LabelMap]
+    ) -> tuple[list[Measure], tuple[Caution, ...], dict[str, float]]:
+        """Measures against the reference, what to know about it, and its volumes in ml."""
         if study.reference is None:
-            return [], ()
-        if len(answers) > 1:
+            return [], (), {}
+        if len(masks) > 1:
             raise StudyError(
                 "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
             )
-        mask = answers[0].mask
-        reference, cautions = read_labels(study.reference, mask.labels, mask.grid)
-        comparison = Comparison(mask, reference)
-        return [m for metric in self.pipeline.metrics for m in metric(comparison)], cautions
+        reference, cautions = read_labels(study.reference, masks[0].labels, masks[0].grid)
+        comparison = Comparison(masks[0], reference)
+        measures = [m for metric in self.pipeline.metrics for m in metric(comparison)]
+        return measures, cautions, rounded(reference.volumes_ml())
 
     def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
         """The mask stands, but the reference or the metrics are others than last time."""
-        if study.reference is None:
-            record = {**old, "reference": None, "metrics": []}
-        else:
-            mask, _ = read_labels(path, self.pipeline.labels)
-            measures, _ = self._compared(study, [Segmentation(mask, {})])
-            stamp = self._reference_stamp(study)
-            record = {**old, "reference": stamp, "metrics": measured(measures)}
+        mask, _ = read_labels(path, self.pipeline.labels)
+        measures, _, reference_ml = self._compared(study, [mask])
+        record = {
+            **old,
+            "reference": self._reference_stamp(study),
+            "reference_volumes_ml": reference_ml,
+            "metrics": measured(measures),
+        }
         write_record(self.output, record)
         return record
 
