@@ -70,7 +70,7 @@ def evaluate(
             "study": study.name,
             "state": "done",
             "volumes_ml": [rounded(mask.volumes_ml())],
-            "reference_volumes_ml": [rounded(reference.volumes_ml())],
+            "reference_volumes_ml": rounded(reference.volumes_ml()),
             "metrics": measured(m for metric in metrics for m in metric(comparison)),
             "warnings": warnings_of([*told, *more]),
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 from medseg.errors import Caution, InputError, MedsegError, StudyError
 from medseg.execution import Outcome, serial
-from medseg.image import LabelMap, Study
+from medseg.image import Label, LabelMap, Labels, Study
 from medseg.io import (
     Found,
     Scan,
@@ -193,6 +193,7 @@ class _Job:
             "inputs": dict(scan.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},
             "grid": _grid(scan),
+            "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
             "reference": self._reference_stamp(study),
             "reference_volumes_ml": reference_ml,
@@ -228,7 +229,9 @@ class _Job:
 
     def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
         """The mask stands, but the reference or the metrics are others than last time."""
-        mask, _ = read_labels(path, self.pipeline.labels)
+        # Post-processing may have given the mask other labels than the pipeline's.
+        entries = tuple(Label(name, tuple(values)) for name, values in old["labels"].items())
+        mask, _ = read_labels(path, Labels(entries, self.pipeline.labels.ignore))
         measures, _, reference_ml = self._compared(study, [mask])
         record = {
             **old,
