@@ -1,0 +1,253 @@
+"""``medseg run``: masks, records, tables, failures by name, and runs that go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from support.studies import ball_studies, save
+
+from medseg.errors import InputError, OutputError
+from medseg.pipeline import Pipeline, Site, load_pipeline
+from medseg.run.events import Event, StudyDone
+from medseg.run.folder import held
+from medseg.run.predict import RunSummary, plan, predict
+from medseg.step import Step
+
+
+def run(path: Path, output: Path, **options: object) -> RunSummary:
+    return predict(replace(load_pipeline(path), output=output), **options)  # type: ignore[arg-type]
+
+
+def everything(output: Path) -> dict[str, bytes]:
+    """All files of a run; the records without their seconds, which no two runs share."""
+    found = {}
+    for path in sorted(output.rglob("*")):
+        if not path.is_file() or path.name.startswith("."):
+            continue
+        data = path.read_bytes()
+        if path.suffix == ".json" and path.parent.name == "studies":
+            record = json.loads(data)
+            record.pop("seconds", None)
+            data = json.dumps(record).encode()
+        found[str(path.relative_to(output))] = data
+    return found
+
+
+def states(summary: RunSummary) -> list[str]:
+    return [outcome.state for outcome in summary.outcomes]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_becomes_masks_volumes_and_dice(tmp_path: Path) -> None:
+    summary = run(ball_studies(tmp_path, 3), tmp_path / "out")
+    assert states(summary) == ["done"] * 3
+    for number in range(3):
+        name = f"study_{number:02d}.nii.gz"
+        mask = nib.load(tmp_path / "out/masks" / name)
+        truth = nib.load(tmp_path / "labels" / name)
+        assert np.array_equal(np.asarray(mask.dataobj), np.asarray(truth.dataobj))
+        assert np.array_equal(mask.affine, truth.affine)
+    volumes = rows(tmp_path / "out/volumes.csv")
+    truth = np.asarray(nib.load(tmp_path / "labels/study_00.nii.gz").dataobj)
+    assert float(volumes[0]["volume_ml"]) == pytest.approx(truth.sum() * 4.5 / 1000, abs=1e-6)
+    dice = [row for row in rows(tmp_path / "out/metrics.csv") if row["metric"] == "dice"]
+    assert [float(row["value"]) for row in dice] == [1.0] * 3
+    assert json.loads((tmp_path / "out/summary.json").read_text())["done"] == 3
+
+
+def test_three_bad_studies_of_twenty_are_explained_and_seventeen_are_done(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 20)
+    broken = tmp_path / "images/study_04.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    holed = np.asarray(nib.load(tmp_path / "images/study_09.nii.gz").dataobj).copy()
+    holed[3, 3, 3] = np.nan
+    save(tmp_path / "images/study_09.nii.gz", holed)
+    save(tmp_path / "labels/study_15.nii.gz", np.zeros((9, 9, 9), np.uint8))
+    summary = run(path, tmp_path / "out")
+    codes = {outcome.name: outcome.error.code for outcome in summary.failures if outcome.error}
+    assert codes == {
+        "study_04": "E_TRUNCATED",
+        "study_09": "E_NONFINITE",
+        "study_15": "E_LABEL_GEOMETRY",
+    }
+    assert states(summary).count("done") == 17
+    assert len(list((tmp_path / "out/masks").glob("*.nii.gz"))) == 17
+    record = json.loads((tmp_path / "out/studies/study_04.json").read_text())
+    assert record["state"] == "failed"
+    assert record["error"]["code"] == "E_TRUNCATED"
+    assert json.loads((tmp_path / "out/summary.json").read_text())["failed"] == codes
+
+
+def test_done_studies_are_kept_and_changed_ones_are_done_again(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 3)
+    run(path, tmp_path / "out")
+    assert states(run(path, tmp_path / "out")) == ["kept"] * 3
+    image = np.asarray(nib.load(tmp_path / "images/study_01.nii.gz").dataobj) + 1
+    save(tmp_path / "images/study_01.nii.gz", image)
+    assert states(run(path, tmp_path / "out")) == ["kept", "done", "kept"]
+
+
+@pytest.mark.parametrize("harm", ["mask", "record", "pipeline"])
+def test_a_mask_that_no_longer_stands_is_made_again(tmp_path: Path, harm: str) -> None:
+    path = ball_studies(tmp_path, 2)
+    run(path, tmp_path / "out")
+    before = everything(tmp_path / "out")
+    if harm == "mask":
+        (tmp_path / "out/masks/study_00.nii.gz").write_bytes(b"rot")
+    elif harm == "record":
+        (tmp_path / "out/studies/study_00.json").write_text("{")
+    else:
+        path.write_text(path.read_text().replace("minimum: 50", "minimum: 60"))
+    again = states(run(path, tmp_path / "out"))
+    assert again == (["done", "done"] if harm == "pipeline" else ["done", "kept"])
+    if harm != "pipeline":
+        assert everything(tmp_path / "out") == before
+
+
+def test_overwrite_does_everything_again(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 2)
+    run(path, tmp_path / "out")
+    assert states(run(path, tmp_path / "out", overwrite=True)) == ["done", "done"]
+
+
+def test_a_new_reference_is_measured_without_segmenting_again(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 2)
+    run(path, tmp_path / "out")
+    before = (tmp_path / "out/masks/study_00.nii.gz").stat().st_mtime_ns
+    save(tmp_path / "labels/study_00.nii.gz", np.zeros((20, 22, 18), np.uint8))
+    assert states(run(path, tmp_path / "out")) == ["kept", "kept"]
+    assert (tmp_path / "out/masks/study_00.nii.gz").stat().st_mtime_ns == before
+    dice = [row for row in rows(tmp_path / "out/metrics.csv") if row["metric"] == "dice"]
+    assert [float(row["value"]) for row in dice] == [0.0, 1.0]
+
+
+def test_a_failed_study_leaves_no_mask_of_an_earlier_run(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 1)
+    run(path, tmp_path / "out")
+    (tmp_path / "images/study_00.nii.gz").write_bytes(b"")
+    assert states(run(path, tmp_path / "out")) == ["failed"]
+    assert not (tmp_path / "out/masks/study_00.nii.gz").exists()
+
+
+def test_a_plan_touches_nothing_and_tells_what_is_left(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 2)
+    pipeline = replace(load_pipeline(path), output=tmp_path / "out")
+    assert plan(pipeline).todo == {"study_00": True, "study_01": True}
+    assert not (tmp_path / "out").exists()
+    predict(pipeline)
+    assert plan(pipeline).todo == {"study_00": False, "study_01": False}
+    assert plan(pipeline, overwrite=True).todo == {"study_00": True, "study_01": True}
+
+
+def test_two_runs_cannot_write_into_one_folder(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 1)
+    with held(tmp_path / "out"), pytest.raises(OutputError, match="E_LOCKED") as error:
+        run(path, tmp_path / "out")
+    assert str(os.getpid()) in str(error.value)
+
+
+def test_no_input_is_said_before_any_work(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 1)
+    pipeline = load_pipeline(path)
+    nowhere = replace(pipeline, input=replace(pipeline.input, path=None))
+    with pytest.raises(InputError, match="give --input"):
+        predict(nowhere)
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_any_work(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 1)
+    (tmp_path / "out").write_text("a file stands here")
+    with pytest.raises(OutputError, match="E_PERMISSION"):
+        run(path, tmp_path / "out")
+
+
+def test_events_tell_how_each_study_ended(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 2)
+    (tmp_path / "images/study_01.nii.gz").write_bytes(b"")
+    heard: list[Event] = []
+    run(path, tmp_path / "out", watch=heard.append)
+    ends = [(event.name, event.state) for event in heard if isinstance(event, StudyDone)]
+    assert ends == [("study_00", "done"), ("study_01", "failed")]
+
+
+def test_a_site_cannot_change_a_mask(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 2)
+    run(path, tmp_path / "out")
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        run(path, tmp_path / "other", site=Site(device="cpu", threads=1))
+    finally:
+        torch.set_num_threads(threads)
+    assert everything(tmp_path / "out") == everything(tmp_path / "other")
+
+
+def test_a_scan_beyond_the_memory_limit_is_refused_by_name(tmp_path: Path) -> None:
+    from medseg.pipeline import Limits
+
+    path = ball_studies(tmp_path, 1)
+    summary = run(path, tmp_path / "out", site=Site(limits=Limits(memory_gib=1e-6)))
+    assert [outcome.error.code for outcome in summary.failures if outcome.error] == ["E_TOO_LARGE"]
+
+
+def test_every_frame_of_a_series_is_segmented_on_request(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 1)
+    still = np.asarray(nib.load(tmp_path / "images/study_00.nii.gz").dataobj)
+    save(tmp_path / "images/study_00.nii.gz", np.stack([still, np.zeros_like(still)], -1))
+    (tmp_path / "labels/study_00.nii.gz").unlink()
+    (tmp_path / "labels").rmdir()
+    path.write_text(path.read_text().replace(", reference: labels", ""))
+    assert states(run(path, tmp_path / "out")) == ["failed"]
+    path.write_text(path.read_text().replace("path: images", "path: images, frames: each"))
+    assert states(run(path, tmp_path / "out")) == ["done"]
+    mask = nib.load(tmp_path / "out/masks/study_00.nii.gz")
+    assert mask.shape == (20, 22, 18, 2)
+    assert np.asarray(mask.dataobj)[..., 0].any()
+    assert not np.asarray(mask.dataobj)[..., 1].any()
+    table = rows(tmp_path / "out/volumes.csv")
+    assert [row["frame"] for row in table] == ["0", "1"]
+
+
+class _Careless(Step):
+    def __call__(self, volume: object) -> object:
+        raise ZeroDivisionError("a bug")
+
+
+def test_a_bug_flies(tmp_path: Path) -> None:
+    pipeline: Pipeline = load_pipeline(ball_studies(tmp_path, 1))
+    buggy = replace(pipeline, preprocess=(_Careless(),), output=tmp_path / "out")
+    with pytest.raises(ZeroDivisionError):
+        predict(buggy)
+
+
+def test_a_run_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 12)
+    run(path, tmp_path / "calm")
+    for moment in (1, 5):
+        output = tmp_path / f"killed_{moment}"
+        command = [sys.executable, "-m", "medseg", "run", str(path), "--output", str(output)]
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while len(list(output.glob("studies/*.json"))) < moment and child.poll() is None:
+            assert time.monotonic() < deadline, "the run never got that far"
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        run(path, output)
+        assert everything(output) == everything(tmp_path / "calm")
