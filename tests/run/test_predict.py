@@ -226,6 +226,7 @@ def test_every_frame_of_a_series_is_segmented_on_request(tmp_path: Path) -> None
 
 class _Careless(Step):
     def __call__(self, volume: object) -> object:
+        del volume
         raise ZeroDivisionError("a bug")
 
 

@@ -1,0 +1,159 @@
+"""``medseg train``: a model folder that ``medseg run`` takes, and trainings that go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.studies import ball_studies
+
+from medseg.errors import InputError, ModelError, PipelineError
+from medseg.pipeline import Pipeline, load_pipeline
+from medseg.run.events import EpochDone, Event, Note
+from medseg.run.predict import predict
+from medseg.run.train import train
+
+RECIPE = """\
+name: ball
+labels: {ball: 1}
+input: {path: images, reference: labels}
+preprocess:
+  - orientation: {axcodes: RAS}
+  - normalize_intensity
+inference:
+  - sliding_window:
+      model: {name: dynunet, widths: [4, 8], norm: batch}
+      window: [16, 16, 16]
+training:
+  patch: [16, 16, 16]
+  batch: 2
+  batches: 8
+  max_epochs: 4
+  learning_rate: 1e-2
+  precision: float32
+  validate: 2
+  validate_minutes: 0.0001
+  augmentation: [{rand_flip: {prob: 0.5}}, {rand_gaussian_noise: {prob: 0.5}}]
+"""
+SLICES = RECIPE.replace("sliding_window", "slices").replace("[16, 16, 16]", "[16, 16]")
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    ball_studies(tmp_path, 6)
+    return tmp_path
+
+
+def pipeline(folder: Path, text: str = RECIPE) -> Pipeline:
+    path = folder / "recipe.yaml"
+    path.write_text(
+        text.replace("norm: batch", "norm: batch, spatial_dims: 2") if "slices" in text else text
+    )
+    return load_pipeline(path)
+
+
+@pytest.mark.parametrize("text", [RECIPE, SLICES], ids=["3D", "2D slices"])
+def test_a_trained_folder_runs_on_what_was_held_out(studies: Path, text: str) -> None:
+    model = studies / "model"
+    result = train(pipeline(studies, text), model, fold="0")
+    assert set(result.split.held_out).isdisjoint(result.split.trained_on)
+    assert result.iterations == 32
+    card = json.loads((model / "card.json").read_text())
+    assert card["held_out"] == list(result.split.held_out)
+    assert "medical device" in card["intended_use"]
+    held_out = load_pipeline(model)
+    where = replace(held_out.input, path=model / "held_out.csv")
+    summary = predict(replace(held_out, input=where, output=studies / "out"))
+    assert [outcome.name for outcome in summary.outcomes] == list(result.split.held_out)
+    dice = [row for o in summary.outcomes for row in o.record["metrics"] if row["metric"] == "dice"]
+    assert all(row["value"] > 0.6 for row in dice)
+    # The last validation went through the same corridor, over the same studies.
+    mean = sum(row["value"] for row in dice) / len(dice)
+    assert result.dice["ball"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_history_has_a_row_an_epoch_and_a_picture(studies: Path) -> None:
+    heard: list[Event] = []
+    train(pipeline(studies), studies / "model", fold="1", watch=heard.append)
+    with (studies / "model/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[-1]["dice_ball"]) > 0
+    epochs = [event for event in heard if isinstance(event, EpochDone)]
+    assert [epoch.spent for epoch in epochs] == [0.25, 0.5, 0.75, 1.0]
+    assert (studies / "model/history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(studies: Path) -> None:
+    recipe = pipeline(studies)
+    train(recipe, studies / "calm")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, EpochDone) and event.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, studies / "stopped", watch=stop)
+    assert not (studies / "stopped/card.json").exists()
+    train(recipe, studies / "stopped")
+    weights = "weights.safetensors"
+    assert (studies / "stopped" / weights).read_bytes() == (studies / "calm" / weights).read_bytes()
+
+
+def test_a_finished_training_is_not_done_again(studies: Path) -> None:
+    recipe = pipeline(studies)
+    first = train(recipe, studies / "model")
+    before = (studies / "model/weights.safetensors").read_bytes()
+    again = train(recipe, studies / "model")
+    assert again.iterations == first.iterations
+    assert (studies / "model/weights.safetensors").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_recipe_is_not_taken_up(studies: Path) -> None:
+    train(pipeline(studies), studies / "model")
+    other = pipeline(studies, RECIPE.replace("1e-2", "1e-3"))
+    with pytest.raises(ModelError, match="another recipe"):
+        train(other, studies / "model")
+
+
+def test_a_study_that_cannot_be_read_is_told_and_left_out(studies: Path) -> None:
+    (studies / "images/study_02.nii.gz").write_bytes(b"")
+    heard: list[Event] = []
+    train(pipeline(studies), studies / "model", watch=heard.append)
+    told = [event.text for event in heard if isinstance(event, Note)]
+    assert any("study_02" in text and "E_EMPTY_FILE" in text for text in told)
+
+
+def test_no_references_is_said_before_any_work(studies: Path) -> None:
+    shutil.rmtree(studies / "labels")
+    (studies / "labels").mkdir()
+    with pytest.raises(InputError):
+        train(pipeline(studies), studies / "model")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("training:", "training_:", "training"),
+        ("  patch: [16, 16, 16]", "  patch: [16, 16]", "patch has 2 sides"),
+    ],
+)
+def test_a_recipe_that_cannot_train_is_explained(
+    studies: Path, old: str, new: str, told: str
+) -> None:
+    with pytest.raises(PipelineError) as error:
+        train(pipeline(studies, RECIPE.replace(old, new)), studies / "model")
+    complaints = " ".join(map(str, error.value.complaints))
+    assert told in str(error.value) + complaints
+
+
+def test_two_networks_cannot_be_trained_at_once(studies: Path) -> None:
+    recipe = pipeline(studies)
+    twice = replace(recipe, inference=recipe.inference * 2)
+    with pytest.raises(PipelineError, match="2 networks"):
+        train(twice, studies / "model")
