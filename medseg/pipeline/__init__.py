@@ -1,1 +1,28 @@
+"""Floor 4: the YAML, typed and checked, with complaints that name file, line and column."""
 
+from medseg.pipeline.dumping import dump_pipeline, pipeline_digest
+from medseg.pipeline.loading import (
+    check_ready,
+    load_labels,
+    load_pipeline,
+    load_site,
+    pipeline_file,
+)
+from medseg.pipeline.parts import Input, Limits, Pipeline, Site, Within
+from medseg.pipeline.schema import json_schema
+
+__all__ = [
+    "Input",
+    "Limits",
+    "Pipeline",
+    "Site",
+    "Within",
+    "check_ready",
+    "dump_pipeline",
+    "json_schema",
+    "load_labels",
+    "load_pipeline",
+    "load_site",
+    "pipeline_digest",
+    "pipeline_file",
+]

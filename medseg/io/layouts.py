@@ -1,0 +1,166 @@
+"""Which studies a path means: found by looking, and always said.
+
+A path is one image, a plain folder of images, a pattern with ``{study}``, a CSV or TSV manifest,
+a Decathlon data set, an nnU-Net data set, or a BIDS data set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from medseg.errors import Caution, InputError
+from medseg.image.study import Study
+from medseg.io.layouts_bids import bids, is_bids
+from medseg.io.layouts_files import (
+    SUFFIXES,
+    Found,
+    holdings,
+    id_of,
+    images_in,
+    inside,
+    normal,
+    printable,
+    some,
+    stem,
+)
+from medseg.io.layouts_manifest import from_manifest
+from medseg.io.layouts_pattern import by_pattern, is_pattern
+from medseg.io.layouts_reference import with_references
+from medseg.io.layouts_sets import (
+    DESCRIPTION,
+    decathlon,
+    described_in,
+    indexed,
+    is_decathlon,
+    nnunet,
+)
+
+__all__ = ["Found", "find_studies"]
+
+
+def find_studies(
+    path: Path, *, reference: Path | None = None, channels: int | Sequence[str] = 1
+) -> Found:
+    """The studies that a path means, sorted by name, and how they were found.
+
+    ``channels`` are the names of a study's images, or how many there are. ``reference`` is a
+    folder of masks with the studies' names, a pattern with ``{study}``, or one mask; without it
+    the layout's own masks are taken. Files are not opened.
+
+    Raises InputError: E_NO_INPUT where nothing is found, E_DUPLICATE_ID where two studies would
+    share a name.
+    """
+    path = Path(path)
+    try:
+        found = _looked_up(path, _names(channels))
+        found = replace(found, studies=tuple(sorted(found.studies, key=lambda s: s.name)))
+        if reference is not None:
+            found = with_references(found, Path(reference))
+    except OSError as error:
+        where = error.filename or path
+        raise InputError("E_NO_INPUT", f"cannot be looked into ({error.strerror})", where) from None
+    return _with_ids(found, path)
+
+
+def _names(channels: int | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(channels, int):
+        return tuple(channels)
+    return ("image",) if channels == 1 else tuple(str(index) for index in range(channels))
+
+
+def _looked_up(path: Path, channels: Sequence[str]) -> Found:
+    if is_pattern(path):
+        return by_pattern(path, channels)
+    if not os.path.lexists(path):
+        there = f"; {holdings(path.parent)}" if path.parent.is_dir() else ""
+        raise InputError("E_NO_INPUT", f"there is nothing of that name{there}", path)
+    return _in_folder(path, channels) if path.is_dir() else _from_file(path, channels)
+
+
+def _from_file(path: Path, channels: Sequence[str]) -> Found:
+    name = stem(path)
+    if name is not None:
+        _refuse_several(path, channels, path.parent / "{study}_{channel}.nii.gz")
+        return Found("one file", (Study(name, (path,)),))
+    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
+        return from_manifest(path, channels)
+    if path.is_file() and path.suffix.lower() == ".json":
+        return _described(path, channels)
+    raise InputError(
+        "E_NO_INPUT",
+        f"is neither an image ({' '.join(SUFFIXES)}), a manifest (.csv, .tsv) nor a dataset.json",
+        path,
+    )
+
+
+def _described(file: Path, channels: Sequence[str]) -> Found:
+    said = described_in(file)
+    if is_decathlon(said):
+        return decathlon(file, said, channels)
+    images = file.parent / "imagesTr"
+    groups = indexed(images, channels) if images.is_dir() else None
+    if groups:
+        return nnunet(images, groups, channels)
+    raise InputError("E_NO_INPUT", "lists no studies, and there is no imagesTr beside it", file)
+
+
+def _in_folder(path: Path, channels: Sequence[str]) -> Found:
+    if (path / DESCRIPTION).is_file():
+        return _described(path / DESCRIPTION, channels)
+    for folder in (path / "imagesTr", path / "imagesTs", path):
+        groups = indexed(folder, channels) if folder.is_dir() else None
+        if groups:
+            return nnunet(folder, groups, channels)
+    images = images_in(path)
+    if images:
+        _refuse_several(path, channels, path / "{study}_{channel}.nii.gz")
+        return Found("plain folder", tuple(Study(name, (file,)) for name, file in images))
+    if is_bids(path):
+        return bids(path, channels)
+    raise InputError(
+        "E_NO_INPUT",
+        f"no image ({' '.join(SUFFIXES)}), no dataset.json, no imagesTr, no sub-* folder;"
+        f" {holdings(path)}{_suggested(path)}",
+        path,
+    )
+
+
+def _suggested(path: Path) -> str:
+    """The pattern that a folder of study folders would be found by."""
+    for folder in inside(path)[:50]:
+        images = images_in(folder) if folder.is_dir() else []
+        if images:
+            return f"; a pattern such as {path / '{study}' / images[0][1].name} would find them"
+    return ""
+
+
+def _refuse_several(path: Path, channels: Sequence[str], pattern: Path) -> None:
+    if len(channels) > 1:
+        raise InputError(
+            "E_NO_INPUT",
+            f"holds one image a study, and {len(channels)} channels are wanted"
+            f" ({', '.join(channels)}); a pattern such as {pattern} names them",
+            path,
+        )
+
+
+def _with_ids(found: Found, path: Path) -> Found:
+    """Studies by ids that are safe in every file name; a change of name is told."""
+    seen: dict[str, Study] = {}
+    studies, notes = [], list(found.notes)
+    for study in found.studies:
+        name = id_of(study.name)
+        twin = seen.setdefault(normal(name), study)
+        if twin is not study:
+            files = some(sorted({str(twin.images[0]), str(study.images[0])}))
+            raise InputError(
+                "E_DUPLICATE_ID", f"two studies would be called {name!r}: {files}", path
+            )
+        if name != study.name:
+            notes.append(str(Caution("W_NAME", f"'{printable(study.name)}' is called '{name}'")))
+        studies.append(replace(study, name=name))
+    studies.sort(key=lambda study: study.name)
+    return Found(found.layout, tuple(studies), tuple(notes))

@@ -1,0 +1,69 @@
+"""What only the whole of a file shows: whether its parts fit each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medseg.image import Labels
+from medseg.inference import Threshold
+from medseg.pipeline.builder import BROKEN, Builder, hints_of
+from medseg.pipeline.source import Items, Table, plain
+
+
+def check_whole(builder: Builder, root: Table) -> None:
+    """Complain of parts that are each right and do not fit together."""
+    _one_label(builder)
+    _one_network(builder, root)
+
+
+def _one_label(builder: Builder) -> None:
+    names = builder.label_names
+    if names is None or len(names) == 1:
+        return
+    for at, step in builder.built.items():
+        if isinstance(step, Threshold) and at.startswith("inference."):
+            message = f"'threshold' decides one label, and the pipeline has {len(names)}"
+            builder.complain(builder.places[at], at, message)
+
+
+def _one_network(builder: Builder, root: Table) -> None:
+    """Training fills one network; it is counted in the text, whatever else is wrong there."""
+    entries = root.entries
+    if plain_of(root, "training") is None or "inference" not in entries:
+        return
+    steps = entries["inference"].value
+    if not isinstance(steps, Items):
+        return
+    classes = [builder.tables("inference").get(_name(plain(item))) for item in steps.items]
+    networks = [place for place, cls in enumerate(classes) if cls and "model" in hints_of(cls)]
+    if len(networks) == 1:
+        _same_dimensions(builder, f"inference.{networks[0]}")
+    elif None not in classes:
+        message = f"trains one network, and 'inference' has {len(networks)}"
+        builder.complain(entries["training"].key, "training", message)
+
+
+def _same_dimensions(builder: Builder, step: str) -> None:
+    patch, model = builder.built.get("training.patch"), builder.built.get(f"{step}.model")
+    if patch in (None, BROKEN) or model in (None, BROKEN) or len(patch) == model.spatial_dims:
+        return
+    message = f"patch has {len(patch)} sides, and the network {model.spatial_dims} dimensions"
+    builder.complain(builder.places["training.patch"], "training.patch", message)
+
+
+def _name(item: Any) -> str:
+    return str(next(iter(item), "")) if isinstance(item, dict) else str(item)
+
+
+def plain_of(root: Table, key: str) -> Any:
+    """What a key says, or None where it is not there."""
+    return plain(root.entries[key].value) if key in root.entries else None
+
+
+def check_within(builder: Builder, inner: Labels) -> None:
+    """The labels to crop by are those of the inner pipeline."""
+    named = builder.built.get("within.labels")
+    if isinstance(named, tuple):
+        outer, builder.label_names = builder.label_names, inner.names
+        builder.labels_known(named, builder.places["within.labels"], "within.labels")
+        builder.label_names = outer
