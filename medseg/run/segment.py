@@ -11,6 +11,7 @@ import numpy as np
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Volume
+from medseg.image.box import box_around
 from medseg.image.resampling import resample
 from medseg.inference import Scores
 from medseg.pipeline import Pipeline, Within, load_pipeline
@@ -87,17 +88,13 @@ def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]
     chosen = np.zeros(mask.data.shape, bool)
     for name in within.labels or mask.labels.names:
         chosen |= mask.where(name)
-    if not chosen.any():
+    # A margin is never cut short: part of a voxel counts as one.
+    margin = [int(np.ceil(within.margin_mm / side)) for side in scan.grid.spacing_mm]
+    box = box_around(chosen, margin)
+    if box is None:
         told = f"{inner.name} found nothing to crop to; the whole scan was taken"
         return scan, (Caution("W_EMPTY_MASK", told),)
-    start, stop = [], []
-    for axis, spacing in enumerate(scan.grid.spacing_mm):
-        others = tuple(other for other in range(3) if other != axis)
-        rows = np.flatnonzero(chosen.any(axis=others))
-        margin = int(np.ceil(within.margin_mm / spacing))
-        start.append(max(0, int(rows[0]) - margin))
-        stop.append(min(chosen.shape[axis], int(rows[-1]) + 1 + margin))
-    return resample(scan, scan.grid.cropped(start, stop)), ()
+    return resample(scan, scan.grid.cropped(*box)), ()
 
 
 def _refuse_too_large(grid: Grid, pipeline: Pipeline, memory_gib: float | None) -> None:

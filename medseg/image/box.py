@@ -1,0 +1,26 @@
+"""The smallest box around what is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Corner = tuple[int, int, int]
+
+
+def box_around(marked: NDArray[np.bool_], margin: Sequence[int]) -> tuple[Corner, Corner] | None:
+    """First voxel and the one past the last of a box around ``marked (X, Y, Z)``.
+
+    ``margin`` voxels are added along each axis as far as the array reaches. None where nothing
+    is marked.
+    """
+    if not marked.any():
+        return None
+    spans = []
+    for axis, (side, more) in enumerate(zip(marked.shape, margin, strict=True)):
+        rows = np.flatnonzero(np.moveaxis(marked, axis, 0).reshape(side, -1).any(1))
+        spans.append((max(0, int(rows[0]) - more), min(side, int(rows[-1]) + 1 + more)))
+    (x, x_end), (y, y_end), (z, z_end) = spans
+    return (x, y, z), (x_end, y_end, z_end)

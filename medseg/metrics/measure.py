@@ -1,0 +1,39 @@
+"""What a metric says of one label, and what many studies' measures say together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean, median, stdev
+from typing import Any, Literal
+
+Reason = Literal["both_empty", "reference_empty", "prediction_empty"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A value, or None and the reason why it is undefined."""
+
+    label: str
+    metric: str
+    value: float | None
+    reason: Reason | None = None
+
+
+def summarise(measures: Iterable[Measure]) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each label and metric: mean, median and SD over how many, and what was undefined."""
+    by_place: dict[tuple[str, str], list[Measure]] = {}
+    for measure in measures:
+        by_place.setdefault((measure.label, measure.metric), []).append(measure)
+    summary: dict[str, dict[str, dict[str, Any]]] = {}
+    for (label, metric), found in by_place.items():
+        values = [m.value for m in found if m.value is not None]
+        summary.setdefault(label, {})[metric] = {
+            "mean": fmean(values) if values else None,
+            "median": median(values) if values else None,
+            "sd": stdev(values) if len(values) > 1 else None,
+            "n": len(values),
+            "undefined": dict(Counter(m.reason for m in found if m.value is None)),
+        }
+    return summary

@@ -1,0 +1,75 @@
+"""Steps that bring a volume onto another grid; the voxels change hands in one place only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from medseg.image import Volume
+from medseg.image.box import box_around
+from medseg.image.resampling import resample
+from medseg.step import Step
+
+
+@dataclass(frozen=True)
+class Orientation(Step):
+    """Turn and swap axes to follow ``axcodes``; no voxel is interpolated."""
+
+    axcodes: str = "RAS"
+
+    def __post_init__(self) -> None:
+        worlds = {"LR": 0, "PA": 0, "IS": 0}
+        for code in self.axcodes:
+            for pair in worlds:
+                worlds[pair] += code in pair
+        if len(self.axcodes) != 3 or set(worlds.values()) != {1}:
+            raise ValueError(
+                f"axcodes name each of L/R, P/A and I/S once, such as RAS, not {self.axcodes!r}"
+            )
+
+    def __call__(self, volume: Volume) -> Volume:
+        """The same voxels in another order."""
+        return resample(volume, volume.grid.oriented(self.axcodes))
+
+
+@dataclass(frozen=True)
+class Spacing(Step):
+    """Resample to voxels of ``pixdim`` mm about the same centre; null keeps an axis as it is.
+
+    ``mode`` is linear, cubic (a spline of order 3, clipped to the image's range) or nearest.
+    """
+
+    pixdim: tuple[float | None, float | None, float | None]
+    mode: Literal["linear", "cubic", "nearest"] = "linear"
+
+    def __post_init__(self) -> None:
+        if any(side is not None and not 0.01 <= side <= 100 for side in self.pixdim):
+            raise ValueError(f"pixdim is three lengths from 0.01 to 100 mm, not {self.pixdim}")
+
+    def __call__(self, volume: Volume) -> Volume:
+        """The volume on a grid of that spacing."""
+        kept = volume.grid.spacing_mm
+        wanted = [k if w is None else w for k, w in zip(kept, self.pixdim, strict=True)]
+        return resample(volume, volume.grid.spaced(wanted), self.mode)
+
+
+@dataclass(frozen=True)
+class CropForeground(Step):
+    """Cut the box around all voxels above ``threshold``, and ``margin`` voxels around it.
+
+    ``channels`` says which are looked at (None: any). Where nothing is above, nothing is cut.
+    """
+
+    threshold: float = 0.0
+    margin: int = 0
+    channels: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise ValueError(f"margin is 0 voxels or more, not {self.margin}")
+
+    def __call__(self, volume: Volume) -> Volume:
+        """The box of the foreground."""
+        looked = volume.data if self.channels is None else volume.data[list(self.channels)]
+        box = box_around((looked > self.threshold).any(0), (self.margin,) * 3)
+        return volume if box is None else resample(volume, volume.grid.cropped(*box))
