@@ -21,6 +21,8 @@ class Step:
 
     # Which fields hold names of labels, so that a pipeline's are checked before work begins.
     label_fields: ClassVar[tuple[str, ...]] = ()
+    # The field that takes all options which are no field, as the ``monai`` step's arguments.
+    extra_options: ClassVar[str | None] = None
     # Read by pydantic when a YAML mapping becomes a step: an unknown key is a mistake.
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 

@@ -1,1 +1,16 @@
+"""Floor 2: steps from a mask to a cleaner mask."""
 
+from typing import Any
+
+from medseg.postprocess.components import KeepLargest, RemoveSmall
+from medseg.postprocess.relabel import Relabel
+from medseg.postprocess.shape import FillHoles, Inside, Smooth
+
+POSTPROCESS: dict[str, type[Any]] = {
+    "keep_largest": KeepLargest,
+    "remove_small": RemoveSmall,
+    "fill_holes": FillHoles,
+    "smooth": Smooth,
+    "inside": Inside,
+    "relabel": Relabel,
+}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from medseg.image import Volume
 from medseg.image.box import box_around
 from medseg.image.resampling import resample
@@ -71,5 +73,5 @@ class CropForeground(Step):
     def __call__(self, volume: Volume) -> Volume:
         """The box of the foreground."""
         looked = volume.data if self.channels is None else volume.data[list(self.channels)]
-        box = box_around((looked > self.threshold).any(0), (self.margin,) * 3)
+        box = box_around(np.any(looked > self.threshold, axis=0), (self.margin,) * 3)
         return volume if box is None else resample(volume, volume.grid.cropped(*box))
