@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 Flowing = TypeVar("Flowing")
 
@@ -25,6 +25,11 @@ class Step:
     extra_options: ClassVar[str | None] = None
     # Read by pydantic when a YAML mapping becomes a step: an unknown key is a mistake.
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            """Each room has a call of its own: what its steps take and give."""
 
 
 def through(steps: Iterable[Any], thing: Flowing) -> Flowing:

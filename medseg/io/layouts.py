@@ -75,7 +75,8 @@ def _looked_up(path: Path, channels: Sequence[str]) -> Found:
     if is_pattern(path):
         return by_pattern(path, channels)
     if not os.path.lexists(path):
-        there = f"; {holdings(path.parent)}" if path.parent.is_dir() else ""
+        above = path.parent
+        there = f"; look at {above}: {holdings(above)}" if above.is_dir() else ""
         raise InputError("E_NO_INPUT", f"there is nothing of that name{there}", path)
     return _in_folder(path, channels) if path.is_dir() else _from_file(path, channels)
 

@@ -82,12 +82,12 @@ def holdings(folder: Path) -> str:
     """What is in a folder, in a few words, for someone who looked for something else."""
     entries = inside(folder)
     if not entries:
-        return "the folder is empty"
+        return "it is empty"
     folders = [path for path in entries if path.is_dir()]
     files = [path for path in entries if path not in folders]
     parts = []
-    if files:
-        parts.append(f"{len(files)} files ({some(path.name for path in files)})")
-    if folders:
-        parts.append(f"{len(folders)} folders ({some(path.name for path in folders)})")
-    return "there are " + " and ".join(parts)
+    for kind, paths in (("file", files), ("folder", folders)):
+        if paths:
+            count = f"{len(paths)} {kind}{'s' if len(paths) > 1 else ''}"
+            parts.append(f"{count} ({some(path.name for path in paths)})")
+    return "it holds " + " and ".join(parts)

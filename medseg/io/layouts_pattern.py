@@ -44,8 +44,8 @@ def by_pattern(pattern: Path, channels: Sequence[str]) -> Found:
     names = sorted({name for name, _ in _matches(pattern, channels)})
     if not names:
         start = _start(pattern)
-        there = holdings(start) if start.is_dir() else f"there is no folder {start}"
-        wanted = f" with {{channel}} one of {', '.join(channels)}" if len(channels) > 1 else ""
+        there = f"look at {start}: {holdings(start)}" if start.is_dir() else f"{start} is no folder"
+        wanted = f" with {{channel}} one of {', '.join(channels)}" if "{channel}" in str(pattern) else ""
         raise InputError("E_NO_INPUT", f"no file matches the pattern{wanted}; {there}", pattern)
     # A channel's missing file keeps its path: the study fails by name when it is read.
     studies = [

@@ -39,7 +39,8 @@ def with_references(found: Found, reference: Path) -> Found:
 
 def _only(found: Found, reference: Path) -> Found:
     if stem(reference) is None or not reference.exists():
-        there = f"; {holdings(reference.parent)}" if reference.parent.is_dir() else ""
+        above = reference.parent
+        there = f"; look at {above}: {holdings(above)}" if above.is_dir() else ""
         raise InputError("E_NO_INPUT", f"there is no such mask or folder{there}", reference)
     if len(found.studies) != 1:
         raise InputError(

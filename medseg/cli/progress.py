@@ -1,0 +1,124 @@
+"""What is heard while a verb works: live on a terminal, one plain line a study elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import click
+
+from medseg.cli.complaints import shown
+from medseg.run.events import (
+    EpochDone,
+    Event,
+    Note,
+    StageStarted,
+    StudyDone,
+    StudyStarted,
+    Watch,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_EVERY_SECONDS = 10.0
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A watch that prints to stderr for as long as the block runs."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        SpinnerColumn("line"),
+        TextColumn("{task.fields[count]}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Live(progress)
+
+
+class Lines:
+    """A line for each study that ended, each note, and an epoch now and then."""
+
+    def __init__(self) -> None:
+        self._last_epoch = float("-inf")
+
+    def __call__(self, event: Event) -> None:
+        """Print what the event has to say, if anything."""
+        if isinstance(event, EpochDone) and not event.dice:
+            if monotonic() - self._last_epoch < _EVERY_SECONDS:
+                return
+            self._last_epoch = monotonic()
+        for line in lines_of(event):
+            click.echo(line, err=True)
+
+
+class Live:
+    """A bar with the study and the stage at work, and above it what Lines would say."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bar = progress.add_task("starting", total=None, count="")
+        self._study = ""
+        self._total = 0
+        self._ended = {"done": 0, "kept": 0, "failed": 0}
+        self._lines = Lines()
+
+    def __call__(self, event: Event) -> None:
+        """Draw the event."""
+        if isinstance(event, StudyStarted):
+            self._study, self._total = event.name, event.total
+            self._draw(event.name, event.index - 1)
+        elif isinstance(event, StageStarted):
+            self._draw(f"{self._study}  {event.stage}".strip())
+        elif isinstance(event, StudyDone):
+            self._ended[event.state] += 1
+            self._draw(event.name, sum(self._ended.values()))
+        elif isinstance(event, EpochDone):
+            told = f"epoch {event.epoch}  loss {event.loss:.3f}"
+            self._progress.update(
+                self._bar, total=1.0, completed=event.spent, description=told, count="training"
+            )
+        self._lines(event)
+
+    def _draw(self, text: str, completed: int | None = None) -> None:
+        told = [f"{count} {state}" for state, count in self._ended.items() if count]
+        left = self._total - sum(self._ended.values())
+        count = ", ".join([*told, f"{left} left"]) if self._total else ""
+        self._progress.update(
+            self._bar,
+            total=self._total or None,
+            completed=completed,
+            description=shown(text),
+            count=count,
+        )
+
+
+def lines_of(event: Event) -> list[str]:
+    """What an event says in plain words; nothing for those that only move a bar."""
+    if isinstance(event, StudyDone):
+        told = event.message or f"{event.seconds:.1f} s"
+        return [f"{shown(event.name)}  {event.state}  {shown(told)}"]
+    if isinstance(event, EpochDone):
+        dice = "".join(
+            f"  {shown(name)} {value:.4f}"
+            for name, value in event.dice.items()
+            if value is not None
+        )
+        share = f"{event.minutes:.1f} min, {event.spent:.0%}"
+        validated = f"  Dice{dice}" if dice else ""
+        rate = f"{event.learning_rate:.1e}"
+        return [f"epoch {event.epoch}  {share}  loss {event.loss:.4f}  rate {rate}{validated}"]
+    return [shown(event.text)] if isinstance(event, Note) else []

@@ -1,0 +1,125 @@
+"""What a person reads at the end: plain tables that line up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medseg.cli.complaints import shown
+
+if TYPE_CHECKING:
+    from medseg.run.evaluate import EvaluationSummary
+    from medseg.run.predict import Plan, RunSummary
+    from medseg.run.train import TrainSummary
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Rows as lines: columns of numbers to the right, all others to the left."""
+    table = [[shown(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    right = [all(map(_numeric, column[1:])) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in table
+    ]
+
+
+def tell_run(summary: RunSummary) -> None:
+    """Volumes and metrics by label, the studies that failed, and where everything is."""
+    _tell_measures(summary.summary)
+    states = [outcome.state for outcome in summary.outcomes]
+    counts = [f"{states.count(s)} {s}" for s in ("done", "kept", "failed") if s in states]
+    _tell_failures({o.name: str(o.error) for o in summary.failures})
+    click.echo(f"{', '.join(counts)}: {shown(str(summary.output))}")
+
+
+def tell_evaluation(summary: EvaluationSummary) -> None:
+    """Metrics by label, the studies that could not be compared, and where the tables are."""
+    _tell_measures(summary.summary)
+    _tell_failures({name: str(error) for name, error in summary.failures.items()})
+    done = summary.summary["done"]
+    failed = f", {len(summary.failures)} failed" if summary.failures else ""
+    click.echo(f"{done} compared{failed}: {shown(str(summary.output))}")
+
+
+def tell_training(summary: TrainSummary) -> None:
+    """What came out of a training, and the command that uses it."""
+    if summary.dice:
+        rows = [("label", "dice"), *((name, _number(v, 4)) for name, v in summary.dice.items())]
+        for line in aligned(rows):
+            click.echo(line)
+    split = summary.split
+    told = f"{summary.minutes:.1f} minutes, {summary.iterations} iterations"
+    click.echo(f"{len(split.trained_on)} studies, {told}: {shown(str(summary.model))}")
+    click.echo(f"medseg run {shown(str(summary.model))} --input SCANS")
+
+
+def tell_plan(plan: Plan) -> None:
+    """Each study and what would become of it."""
+    tell_studies(plan.found, {name: "to do" if t else "kept" for name, t in plan.todo.items()})
+    todo = sum(plan.todo.values())
+    click.echo(f"{todo} to do, {len(plan.todo) - todo} kept: {shown(str(plan.output))}")
+
+
+def tell_studies(found: Any, states: Mapping[str, str] | None = None) -> None:
+    """The layout, its studies with their files, and the notes."""
+    channels = max(len(study.images) for study in found.studies)
+    columns = [f"image {n}" for n in range(1, channels + 1)] if channels > 1 else ["image"]
+    with_masks = any(study.reference for study in found.studies)
+    head = ["study", *(["state"] if states else []), *columns, *(["reference"] * with_masks)]
+    rows = [
+        [
+            study.name,
+            *([states[study.name]] if states else []),
+            *(str(path) for path in study.images),
+            *([str(study.reference or "-")] * with_masks),
+        ]
+        for study in found.studies
+    ]
+    for line in aligned([head, *rows]):
+        click.echo(line)
+    for note in found.notes:
+        click.echo(shown(note))
+    masks = sum(study.reference is not None for study in found.studies)
+    click.echo(f"{len(rows)} studies found as {found.layout}, {masks} with a reference")
+
+
+def _tell_measures(summary: Mapping[str, Any]) -> None:
+    volumes, metrics = summary["mean_volume_ml"], summary["metrics"]
+    names = list(dict.fromkeys(name for by_metric in metrics.values() for name in by_metric))
+    head = ["label", "mean ml", *(cell for name in names for cell in (name, "n"))]
+    rows = [
+        [label, _number(volumes.get(label), 3), *_cells(metrics.get(label, {}), names)]
+        for label in dict.fromkeys([*volumes, *metrics])
+    ]
+    for line in aligned([head, *rows]) if rows else ():
+        click.echo(line)
+
+
+def _cells(of_label: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    cells = []
+    for name in names:
+        one = of_label.get(name, {"mean": None, "n": 0})
+        cells += [_number(one["mean"], 4), str(one["n"])]
+    return cells
+
+
+def _tell_failures(errors: Mapping[str, str]) -> None:
+    if not errors:
+        return
+    click.echo()
+    for name, said in errors.items():
+        click.echo(f"{shown(name)}: {shown(said)}")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _numeric(cell: str) -> bool:
+    return cell == "-" or cell.replace(".", "", 1).replace("-", "", 1).isdecimal()

@@ -1,0 +1,127 @@
+"""The commands that do the work: run, train, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medseg.cli.options import ANY_PATH, pipeline_argument, place, scans, setting, site_of
+
+FAILED = 1
+
+
+@click.command()
+@pipeline_argument
+@scans
+@click.option("--output", type=ANY_PATH, help="The folder that takes masks, records and tables.")
+@place
+@setting
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--overwrite", is_flag=True, help="Do finished studies again.")
+@click.pass_context
+def run(  # noqa: PLR0913 - each is an option of the command line
+    ctx: click.Context,
+    *,
+    pipeline: Path,
+    input_: Path | None,
+    reference: Path | None,
+    output: Path | None,
+    site: Path | None,
+    device: str | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Segment scans by PIPELINE, a YAML file or a model folder.
+
+    Finished studies are not done again; a killed run goes on where it stopped.
+    """
+    from medseg.run.verbs import asked
+
+    chosen = site_of(site, device)
+    wanted = asked(pipeline, settings, input=input_, reference=reference, output=output)
+    if dry_run:
+        from medseg.cli.tables import tell_plan
+        from medseg.run.predict import plan
+
+        tell_plan(plan(wanted, overwrite=overwrite))
+        return
+    from medseg.cli.progress import watching
+    from medseg.cli.tables import tell_run
+    from medseg.run.predict import predict
+
+    with watching() as watch:
+        summary = predict(wanted, chosen, overwrite=overwrite, watch=watch)
+    tell_run(summary)
+    if summary.failures:
+        ctx.exit(FAILED)
+
+
+@click.command()
+@pipeline_argument
+@click.option("--output", type=ANY_PATH, required=True, help="The model folder to write.")
+@scans
+@click.option("--fold", help="The fold to hold out; without one, every study is trained on.")
+@click.option("--folds", type=ANY_PATH, help="A JSON file {fold: [study, ...]}.")
+@place
+@setting
+def train(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    pipeline: Path,
+    output: Path,
+    input_: Path | None,
+    reference: Path | None,
+    fold: str | None,
+    folds: Path | None,
+    site: Path | None,
+    device: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Train the network of PIPELINE and write a model folder.
+
+    A training that was stopped goes on where it was when it is started again.
+    """
+    from medseg.cli.progress import watching
+    from medseg.cli.tables import tell_training
+    from medseg.run import verbs
+
+    chosen = site_of(site, device)
+    wanted = verbs.asked(pipeline, settings, input=input_, reference=reference)
+    with watching() as watch:
+        summary = verbs.train(wanted, output, folds=folds, fold=fold, site=chosen, watch=watch)
+    tell_training(summary)
+
+
+@click.command()
+@click.option("--predictions", type=ANY_PATH, required=True, help="Masks of any tool.")
+@click.option("--references", type=ANY_PATH, required=True, help="Masks of the same names.")
+@click.option("--pipeline", type=ANY_PATH, help="Labels and metrics of this pipeline.")
+@click.option("--labels", type=ANY_PATH, help="A YAML file with 'labels:' and 'ignore:'.")
+@click.option("--output", type=ANY_PATH, required=True, help="The folder that takes the tables.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    predictions: Path,
+    references: Path,
+    pipeline: Path | None,
+    labels: Path | None,
+    output: Path,
+) -> None:
+    """Compare masks with references: Dice, IoU and volumes, label by label.
+
+    Without --pipeline or --labels every value in a reference is a label of its own.
+    """
+    if pipeline is not None and labels is not None:
+        raise click.UsageError("--pipeline and --labels both name the labels; give one")
+    from medseg.cli.progress import watching
+    from medseg.cli.tables import tell_evaluation
+    from medseg.run import verbs
+
+    with watching() as watch:
+        summary = verbs.evaluate(
+            predictions, references, output, pipeline=pipeline, labels=labels, watch=watch
+        )
+    tell_evaluation(summary)
+    if summary.failures:
+        ctx.exit(FAILED)
