@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 Flowing = TypeVar("Flowing")
@@ -40,8 +40,14 @@ def through(steps: Iterable[Any], thing: Flowing) -> Flowing:
 
 
 @cache
+def _announced() -> EntryPoints:
+    # Every installed package is looked through for this, so it is done once for all rooms.
+    return entry_points()
+
+
+@cache
 def _from_outside(room: str) -> dict[str, type[Any]]:
-    return {point.name: point.load() for point in entry_points(group=f"medseg.{room}")}
+    return {point.name: point.load() for point in _announced().select(group=f"medseg.{room}")}
 
 
 def steps_of(room: str, table: Mapping[str, type[Any]]) -> dict[str, type[Any]]:

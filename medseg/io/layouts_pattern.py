@@ -45,7 +45,9 @@ def by_pattern(pattern: Path, channels: Sequence[str]) -> Found:
     if not names:
         start = _start(pattern)
         there = f"look at {start}: {holdings(start)}" if start.is_dir() else f"{start} is no folder"
-        wanted = f" with {{channel}} one of {', '.join(channels)}" if "{channel}" in str(pattern) else ""
+        wanted = (
+            f" with {{channel}} one of {', '.join(channels)}" if "{channel}" in str(pattern) else ""
+        )
         raise InputError("E_NO_INPUT", f"no file matches the pattern{wanted}; {there}", pattern)
     # A channel's missing file keeps its path: the study fails by name when it is read.
     studies = [

@@ -96,10 +96,14 @@ class Builder:
         """A dataclass of entries; ``given`` are fields that were built elsewhere."""
         hints, values, misspelt = hints_of(cls), dict(given or {}), set()
         self.places[spot.at] = spot.node
+        # A step may take any other key as well, and keep those in one field of its own.
+        others: str | None = getattr(cls, "extra_options", None)
         for name, entry in entries.items():
             if name in hints and name not in values:
                 named = name in getattr(cls, "label_fields", ())
                 values[name] = self._field(hints[name], entry, spot.key(name), named)
+            elif others is not None:
+                values[others] = {**values.get(others, {}), name: plain(entry.value)}
             elif name not in values and name not in spot.also:
                 values[name] = self._unknown(entry, spot, hints)
                 misspelt.add(meant(name, hints))
@@ -111,7 +115,7 @@ class Builder:
         try:
             self.built[spot.at] = cls(**values)
             return self.built[spot.at]
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             return self._refused(str(error), spot, entries)
 
     def _unknown(self, entry: Entry, spot: Spot, hints: Mapping[str, Any]) -> _Broken:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from medseg.image import Labels
+import numpy as np
+
+from medseg.image import Grid, LabelMap, Labels
 from medseg.inference import Threshold
 from medseg.pipeline.builder import BROKEN, Builder, hints_of
 from medseg.pipeline.source import Items, Table, plain
+from medseg.postprocess.relabel import Relabel
 
 
 def check_whole(builder: Builder, root: Table) -> None:
     """Complain of parts that are each right and do not fit together."""
     _one_label(builder)
     _one_network(builder, root)
+    _relabelled(builder)
 
 
 def _one_label(builder: Builder) -> None:
@@ -49,6 +53,21 @@ def _same_dimensions(builder: Builder, step: str) -> None:
         return
     message = f"patch has {len(patch)} sides, and the network {model.spatial_dims} dimensions"
     builder.complain(builder.places["training.patch"], "training.patch", message)
+
+
+def _relabelled(builder: Builder) -> None:
+    """Other values for labels must leave a table that means something."""
+    labels, place = builder.built.get("labels"), 0
+    while isinstance(labels, Labels) and (at := f"postprocess.{place}") in builder.places:
+        step = builder.built.get(at)
+        if isinstance(step, Relabel):
+            grid = Grid(np.eye(4), (1, 1, 1))
+            try:
+                labels = step(LabelMap(np.zeros(grid.shape, np.uint8), grid, labels)).labels
+            except ValueError as error:
+                builder.complain(builder.places[at], at, str(error))
+                return
+        place += 1
 
 
 def _name(item: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def _deciding(pipeline: Pipeline) -> dict[str, Any]:
 def _fingerprint(value: Any) -> Any:
     """The value as JSON; a path as the digest of its file's bytes."""
     if isinstance(value, Path):
-        return sha256(value.read_bytes()).hexdigest() if value.is_file() else "absent"
+        return _bytes_of(value) if value.is_file() else "absent"
     if is_dataclass(value) and not isinstance(value, type):
         named = {} if not isinstance(value, Step) else {"step": type(value).__name__}
         options = {one.name: getattr(value, one.name) for one in fields(value) if one.init}
@@ -72,6 +72,11 @@ def _fingerprint(value: Any) -> Any:
     if isinstance(value, tuple | list | frozenset):
         return [_fingerprint(item) for item in value]
     return value
+
+
+def _bytes_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _default(one: Field[Any]) -> Any:
@@ -98,6 +103,7 @@ def _plain(value: Any, folder: Path | None) -> Any:
         return {"name": _name(value), **_options(value, folder)}
     if isinstance(value, Step) and type(value) in rooms.names():
         options = _options(value, folder)
+        options |= options.pop(getattr(value, "extra_options", None) or "", {})
         return {_name(value): options} if options else _name(value)
     if is_dataclass(value):
         return _options(value, folder)

@@ -49,7 +49,8 @@ def build_labels(builder: Builder, root: Table) -> Any:
     if ignore is BROKEN or any(label is BROKEN for label in labels):
         return BROKEN
     try:
-        return Labels(tuple(labels), ignore)
+        builder.built["labels"] = Labels(tuple(labels), ignore)
+        return builder.built["labels"]
     except ValueError as error:
         message = str(error)
         of_ignore = message.startswith("the ignore value")

@@ -172,11 +172,15 @@ def _message(hint: Any, value: Any, error: ValidationError) -> str:
     if isinstance(value, str):
         words = [c for one in _branches(hint) for c in get_args(one) if isinstance(c, str)]
         close = instead(value, words) if get_origin(_branches(hint)[0]) is Literal else ""
-        return text + close if "did you mean" in close else text
+        if bool in _branches(hint) and value.lower() in _MEANT:
+            # Text in YAML 1.2, whatever older readers made of it.
+            close = f"; write {_MEANT[value.lower()]}"
+        return text + close if "there is" not in close else text
     own = [e for e in error.errors(include_url=False) if e["type"] in _BOUNDS]
     return f"{text}: {own[0]['msg'].lower()}" if own else text
 
 
+_MEANT = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of")
 
 

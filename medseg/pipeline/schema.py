@@ -68,7 +68,7 @@ def _section(cls: type[Any], extra: Mapping[str, Schema] | None = None) -> Schem
         "type": "object",
         "properties": {**(extra or {}), **properties},
         **({"required": needed} if needed else {}),
-        "additionalProperties": False,
+        "additionalProperties": bool(getattr(cls, "extra_options", None)),
     }
 
 
