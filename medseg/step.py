@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 Flowing = TypeVar("Flowing")
@@ -40,7 +40,7 @@ def through(steps: Iterable[Any], thing: Flowing) -> Flowing:
 
 
 @cache
-def _announced() -> EntryPoints:
+def _announced() -> Any:
     # Every installed package is looked through for this, so it is done once for all rooms.
     return entry_points()
 

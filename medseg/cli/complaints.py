@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from medseg.errors import Complaint, MedsegError, PipelineError
@@ -31,7 +33,8 @@ def lines_of(complaint: Complaint) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """The text without what could steer a terminal."""
+    """The text without what could steer a terminal; paths start where one stands."""
+    text = text.replace(f"{Path.cwd()}/", "")
     return "".join(c if c.isprintable() or c in "\t\n" else f"\\x{ord(c):02x}" for c in text)
 
 

@@ -69,11 +69,16 @@ def _first(cls: type[Any]) -> str:
     """The first sentence of a docstring, on one line."""
     paragraph = " ".join(docstring(cls).partition("\n\n")[0].split())
     end = paragraph.find(". ")
-    return paragraph if end < 0 else paragraph[: end + 1]
+    return _told(paragraph if end < 0 else paragraph[: end + 1])
+
+
+def _told(text: str) -> str:
+    """Docstrings mark code for programs; people read quotes."""
+    return text.replace("``", "'")
 
 
 def _tell(cls: type[Any], name: str, room: str) -> None:
-    click.echo(f"{name} ({room})\n\n{docstring(cls)}\n")
+    click.echo(f"{name} ({room})\n\n{_told(docstring(cls))}\n")
     rows = [
         (f"  {one.name}", _default(one), _type(cls, one.name)) for one in fields(cls) if one.init
     ]

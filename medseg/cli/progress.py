@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ _EVERY_SECONDS = 10.0
 def watching() -> Iterator[Watch]:
     """A watch that prints to stderr for as long as the block runs."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield Lines()
+        yield Lines(lambda line: click.echo(line, err=True))
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -52,7 +52,8 @@ def watching() -> Iterator[Watch]:
 class Lines:
     """A line for each study that ended, each note, and an epoch now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         self._last_epoch = float("-inf")
 
     def __call__(self, event: Event) -> None:
@@ -62,7 +63,7 @@ class Lines:
                 return
             self._last_epoch = monotonic()
         for line in lines_of(event):
-            click.echo(line, err=True)
+            self._say(line)
 
 
 class Live:
@@ -74,7 +75,9 @@ class Live:
         self._study = ""
         self._total = 0
         self._ended = {"done": 0, "kept": 0, "failed": 0}
-        self._lines = Lines()
+        # Through the bar's own console, which draws the bar anew below each line.
+        say = progress.console.print
+        self._lines = Lines(lambda line: say(line, markup=False, soft_wrap=True))
 
     def __call__(self, event: Event) -> None:
         """Draw the event."""
@@ -117,7 +120,7 @@ def lines_of(event: Event) -> list[str]:
             for name, value in event.dice.items()
             if value is not None
         )
-        share = f"{event.minutes:.1f} min, {event.spent:.0%}"
+        share = f"{event.minutes:.1f} min, {min(event.spent, 1.0):.0%}"
         validated = f"  Dice{dice}" if dice else ""
         rate = f"{event.learning_rate:.1e}"
         return [f"epoch {event.epoch}  {share}  loss {event.loss:.4f}  rate {rate}{validated}"]

@@ -86,7 +86,8 @@ def tell_studies(found: Any, states: Mapping[str, str] | None = None) -> None:
     for note in found.notes:
         click.echo(shown(note))
     masks = sum(study.reference is not None for study in found.studies)
-    click.echo(f"{len(rows)} studies found as {found.layout}, {masks} with a reference")
+    count = "1 study" if len(rows) == 1 else f"{len(rows)} studies"
+    click.echo(f"{count} found as {found.layout}, {masks} with a reference")
 
 
 def _tell_measures(summary: Mapping[str, Any]) -> None:

@@ -42,7 +42,10 @@ __all__ = ["Found", "find_studies"]
 
 
 def find_studies(
-    path: Path, *, reference: Path | None = None, channels: int | Sequence[str] = 1
+    path: str | Path,
+    *,
+    reference: str | Path | None = None,
+    channels: int | Sequence[str] = 1,
 ) -> Found:
     """The studies that a path means, sorted by name, and how they were found.
 

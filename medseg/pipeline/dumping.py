@@ -15,11 +15,13 @@ from medseg.image import Label, Labels
 from medseg.models import Network
 from medseg.pipeline import rooms
 from medseg.pipeline.loading import load_pipeline
-from medseg.pipeline.parts import Pipeline
+from medseg.pipeline.parts import Input, Pipeline
 from medseg.step import Step
+from medseg.training import Training
 
-_BARE = re.compile(r"[A-Za-z/_](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
+_BARE = re.compile(r"(?:[A-Za-z_/]|\.\.?/)(?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")
 _NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+_SECTIONS = (Input, Training)  # steps by their options only; no table holds them
 _LONG = 76
 _LIMITS = ("path", "reference", "memory_gib")
 _ORDER = (
@@ -101,10 +103,10 @@ def _plain(value: Any, folder: Path | None) -> Any:
         return str(value) if folder is None else os.path.relpath(value, folder)
     if isinstance(value, Network):
         return {"name": _name(value), **_options(value, folder)}
-    if isinstance(value, Step) and type(value) in rooms.names():
-        options = _options(value, folder)
+    if isinstance(value, Step) and not isinstance(value, _SECTIONS):
+        name, options = _name(value), _options(value, folder)
         options |= options.pop(getattr(value, "extra_options", None) or "", {})
-        return {_name(value): options} if options else _name(value)
+        return {name: options} if options else name
     if is_dataclass(value):
         return _options(value, folder)
     if isinstance(value, Mapping):
@@ -138,7 +140,8 @@ def _yaml(said: Mapping[str, Any]) -> str:
 def _lines(key: str, value: Any) -> list[str]:
     """Long sections and lists of steps run down the page, everything else along the line."""
     line = f"{_flow(key)}: {_flow(value)}"
-    if isinstance(value, dict) and ("{" in line[:-1].partition("{")[2] or len(line) > _LONG):
+    nested = isinstance(value, dict) and any(isinstance(one, dict) for one in value.values())
+    if nested or (value and isinstance(value, dict) and len(line) > _LONG):
         inner = [line for name, one in value.items() for line in _lines(name, one)]
         return [f"{_flow(key)}:", *(f"  {line}" for line in inner)]
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -148,7 +151,7 @@ def _lines(key: str, value: Any) -> list[str]:
 
 
 def _item(item: Any) -> list[str]:
-    if not isinstance(item, dict):
+    if not isinstance(item, dict) or not item:
         return [f"- {_flow(item)}"]
     inner = [line for name, one in item.items() for line in _lines(name, one)]
     return [f"- {inner[0]}", *(f"  {line}" for line in inner[1:])]

@@ -21,7 +21,7 @@ PIPELINE_FILE = "pipeline.yaml"
 """What a model folder's pipeline is called."""
 
 
-def load_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
+def load_pipeline(path: str | Path, settings: Sequence[str] = ()) -> Pipeline:
     """The pipeline of a YAML file or of a model folder; ``settings`` are key.path=value.
 
     Relative paths start at the file's folder; those in settings at the working folder.
@@ -30,13 +30,13 @@ def load_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
     return _pipeline(Path(path), settings, ())
 
 
-def load_site(path: Path) -> Site:
+def load_site(path: str | Path) -> Site:
     """The site of a YAML file. Raises PipelineError with a complaint for every mistake."""
     site: Site = _loaded(read_source(Path(path)), (), _site)
     return site
 
 
-def load_labels(path: Path) -> Labels:
+def load_labels(path: str | Path) -> Labels:
     """The label table of a YAML file with ``labels:`` and, where there is one, ``ignore:``.
 
     Raises PipelineError with a complaint for every mistake.

@@ -446,7 +446,7 @@ def test_a_site_cannot_change_what_is_done(tmp_path: Path, text: str, said: str)
     path = written(tmp_path, text)
     with pytest.raises(PipelineError) as caught:
         load_site(path)
-    assert [str(c) for c in caught.value.complaints][0].startswith(f"{path}:{said}")
+    assert str(caught.value.complaints[0]).startswith(f"{path}:{said}")
 
 
 def test_a_file_of_labels_holds_nothing_else(tmp_path: Path) -> None:
@@ -457,5 +457,5 @@ def test_a_file_of_labels_holds_nothing_else(tmp_path: Path) -> None:
 
 def test_an_error_says_the_first_mistake_to_those_who_only_print_it(tmp_path: Path) -> None:
     path = written(tmp_path, TWELVE)
-    with pytest.raises(PipelineError, match="12 mistakes, the first: .*:3:9: input.nonfinit"):
+    with pytest.raises(PipelineError, match=r"12 mistakes, the first: .*:3:9: input\.nonfinit"):
         load_pipeline(path)

@@ -145,9 +145,12 @@ def test_no_bytes_make_reading_a_file_fail_otherwise(data: bytes, here: Path) ->
     path = here / "some.yaml"
     path.write_bytes(data)
     try:
-        assert isinstance(read_source(path), Source)
-    except PipelineError as error:
-        assert error.code == "E_CONFIG"
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        with pytest.raises(PipelineError, match="not UTF-8 text"):
+            read_source(path)
+    else:
+        assert read_source(path).text == data.decode("utf-8-sig")
 
 
 def test_files_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
