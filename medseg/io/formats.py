@@ -52,9 +52,17 @@ def described(path: Path, stack: ExitStack) -> Found:
     cautions = _suffix_cautions(file.path, kind, packed)
     files: tuple[FileStream, ...] = (file,)
     if what.data_file is not None:
-        other = stack.enter_context(FileStream(what.data_file))
+        other = stack.enter_context(_voxels_in(what.data_file))
         stream, files = other, (file, other)
     return Found(what, _unpacked(stream, what), files, cautions)
+
+
+def _voxels_in(data_file: Path) -> FileStream:
+    try:
+        return FileStream(data_file)
+    except StudyError as error:
+        told = f"its voxels are looked for in {data_file.name}: {error.message}"
+        raise StudyError(error.code, told) from None
 
 
 def _begun(file: FileStream) -> tuple[ByteStream, Kind | None]:

@@ -17,8 +17,10 @@ Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 def monai_reader(options: ReadOptions | None = None) -> Any:
     """A ``monai.data.ImageReader`` that reads what ``read_scan`` reads, and refuses the rest.
 
-    ``LoadImage(reader=monai_reader())`` gives the voxels as ``(X, Y, Z)``, or ``(C, X, Y, Z)``
-    for several files, and their affine in RAS+ mm. Failures are StudyErrors with their codes.
+    The voxels come as ``(X, Y, Z)``, or ``(C, X, Y, Z)`` for several files, their affine in
+    RAS+ mm. Register it, ``load = LoadImage(); load.register(monai_reader())``, and what is
+    refused is a StudyError with its code. Given as ``LoadImage(reader=...)`` it is asked first,
+    but MONAI then tries its other readers with what it refused, and some of them take it.
     """
     from monai.data import ImageReader
 

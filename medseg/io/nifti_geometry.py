@@ -43,8 +43,7 @@ def located(header: NiftiHeader, rule: Rule) -> tuple[Geometry, tuple[Caution, .
             " original",
         )
     units, factor, cautions = _units(int(fields["xyzt_units"]))
-    pixdim, more = _pixdim(header, by_qform and not (rule == "sform" and by_sform))
-    cautions += more
+    pixdim = _pixdim(header, by_qform and not (rule == "sform" and by_sform))
     if by_sform and by_qform and rule == "agree":
         grid = _agreed(_sform(header, factor), _qform(header, pixdim, factor))
     elif by_sform and not (rule == "qform" and by_qform):
@@ -52,7 +51,8 @@ def located(header: NiftiHeader, rule: Rule) -> tuple[Geometry, tuple[Caution, .
     else:
         grid, by_sform = _qform(header, pixdim, factor), False
     if by_sform:
-        cautions += _spacing_cautions(pixdim, grid, factor)
+        cautions += _spacing_cautions(pixdim[1 : 1 + min(3, len(header.dims))], grid, factor)
+    cautions += _thin_cautions(header, by_sform)
     geometry = Geometry(
         grid=grid,
         dims=header.dims,
@@ -83,18 +83,23 @@ def _units(code: int) -> tuple[int, float, tuple[Caution, ...]]:
     return code, 1.0, ()
 
 
-def _pixdim(header: NiftiHeader, needed: bool) -> tuple[Floats, tuple[Caution, ...]]:
+def _pixdim(header: NiftiHeader, needed: bool) -> Floats:
     """The pixdim to work with: NaN is never believed, zero and less not where it is needed."""
     pixdim = _floats(header.fields["pixdim"])
-    cautions: tuple[Caution, ...] = ()
     if len(header.dims) == 2 and pixdim[3] == 0:
         pixdim = (*pixdim[:3], 1.0, *pixdim[4:])
-        cautions = (Caution("W_SPACING", "a 2-D image without a thickness; 1 was taken"),)
     sizes = np.array(pixdim[1:4])
     if not np.isfinite(sizes).all() or (needed and (sizes <= 0).any()):
         told = ", ".join(f"{size:g}" for size in pixdim[1:4])
         raise StudyError("E_SPACING", f"pixdim is {told}; voxel sizes are above 0 mm")
-    return pixdim, cautions
+    return pixdim
+
+
+def _thin_cautions(header: NiftiHeader, by_sform: bool) -> tuple[Caution, ...]:
+    thickness = header.fields["srow"][2::4].any() if by_sform else header.fields["pixdim"][3]
+    if len(header.dims) > 2 or thickness:
+        return ()
+    return (Caution("W_SPACING", "a 2-D image without a thickness; 1 was taken"),)
 
 
 def _sform(header: NiftiHeader, factor: float) -> Grid:
@@ -127,9 +132,9 @@ def _agreed(sform: Grid, qform: Grid) -> Grid:
     return sform
 
 
-def _spacing_cautions(pixdim: Floats, grid: Grid, factor: float) -> tuple[Caution, ...]:
-    said = np.array(pixdim[1:4]) * factor
-    if np.allclose(said, grid.spacing_mm, rtol=_SPACING_RTOL, atol=0):
+def _spacing_cautions(sizes: Floats, grid: Grid, factor: float) -> tuple[Caution, ...]:
+    said = np.array(sizes) * factor
+    if np.allclose(said, grid.spacing_mm[: len(said)], rtol=_SPACING_RTOL, atol=0):
         return ()
     told = (
         f"pixdim says {_mm(said.tolist())} and the sform {_mm(grid.spacing_mm)};"

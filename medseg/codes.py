@@ -1,0 +1,224 @@
+"""Every code that medseg speaks in, with its cause and its cure.
+
+E_ codes end a study, or a run before it begins; W_ codes travel with a mask. The codes are part
+of the public interface; docs/errors.md shows this table.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FILES: Final = {
+    "E_NOT_FOUND": (
+        "The file, or what a link points to, or the other half of a .hdr/.img pair is not there.",
+        "Check the path in the pipeline or the manifest; mount the drive it is on.",
+    ),
+    "E_NOT_A_FILE": (
+        "The path is a folder, a pipe, a socket or a device.",
+        "Give the path of a regular file.",
+    ),
+    "E_PERMISSION": (
+        "A file cannot be read, or a folder cannot be written to.",
+        "Change its permissions, or choose another folder with --output.",
+    ),
+    "E_EMPTY_FILE": ("The file holds no bytes.", "Copy or download it again."),
+    "E_NOT_AN_IMAGE": (
+        "The first bytes are those of something else: a Git LFS pointer, a web page, an archive,"
+        " a picture, a DICOM file, gzip within gzip.",
+        "Do what the message says for that kind: git lfs pull, unpack, convert, download again.",
+    ),
+    "E_TRUNCATED": (
+        "The file ends before what its header speaks of, or before its checksum.",
+        "Copy or download the file again.",
+    ),
+    "E_CORRUPT_GZIP": (
+        "The packed data or their checksum are damaged.",
+        "Copy or download the file again; if it is so at its source, it has to be made anew.",
+    ),
+    "E_HEADER_INVALID": (
+        "A header field is impossible, or contradicts another, or names a form that is not read.",
+        "Have the file written anew by the tool it came from, or save it as NIfTI.",
+    ),
+    "E_TOO_LARGE": (
+        "Reading or segmenting the study would pass limits.memory_gib.",
+        "Raise the limit in the site file, use a coarser spacing, or crop with 'within'.",
+    ),
+    "E_DTYPE": (
+        "The voxels are colours, vectors, complex numbers or of a type that readers dispute.",
+        "Save one number a voxel, as an integer type, float32 or float64.",
+    ),
+    "E_NDIM": (
+        "The image has a number of dimensions, frames or channels that is not wanted here.",
+        "For a series set input: {frames: each}; otherwise give one file a channel.",
+    ),
+    "E_SCALING": (
+        "scl_slope or scl_inter is NaN or infinite, or a scaling is disputed among readers.",
+        "Have the file written anew with its true scaling.",
+    ),
+    "E_NONFINITE": (
+        "Voxels are NaN or infinite.",
+        "Find out what wrote them; set input: {nonfinite: fill} to give them the smallest value.",
+    ),
+}
+
+GEOMETRY: Final = {
+    "E_GEOMETRY_MISSING": (
+        "Nothing in the header says where left and right are: sform and qform unset, Analyze 7.5,"
+        " no space in NRRD, no TransformMatrix in MetaImage.",
+        "Convert the original again; never guess a side.",
+    ),
+    "E_GEOMETRY_CONFLICT": (
+        "sform and qform place the scan differently, or a channel lies on another grid.",
+        "Find out which is right and set input: {geometry: sform} or qform; for channels set"
+        " input: {align: resample}.",
+    ),
+    "E_GEOMETRY_SINGULAR": (
+        "The affine holds NaN, an axis without length, axes in one plane or no rotation.",
+        "Convert the original again.",
+    ),
+    "E_SPACING": (
+        "A voxel's side is zero, negative, NaN or outside 0.01 to 100 mm.",
+        "Correct the voxel size or the unit of length in the header.",
+    ),
+}
+
+LABELS: Final = {
+    "E_LABEL_VALUES": (
+        "A mask holds values that the label table does not have.",
+        "Complete 'labels:' or 'ignore:' in the pipeline, or relabel the mask.",
+    ),
+    "E_LABEL_NOT_INTEGER": (
+        "A mask holds numbers that are not whole, as after interpolation.",
+        "Resample masks with nearest neighbour, or take the original.",
+    ),
+    "E_LABEL_GEOMETRY": (
+        "A mask does not lie where its scan does, beyond an order of axes.",
+        "Check that mask and scan belong together; resample the mask onto the scan's grid.",
+    ),
+}
+
+RUN: Final = {
+    "E_CONFIG": (
+        "A pipeline, site or label file has mistakes.",
+        "Each is listed with its line, its column and a suggestion.",
+    ),
+    "E_CHECKPOINT": (
+        "Weights are missing, damaged, not finite or of another network.",
+        "Train the pipeline, or give the model folder that these weights came with.",
+    ),
+    "E_NO_INPUT": (
+        "There is nothing to work on where the pipeline or the command looks.",
+        "Give --input or --reference; medseg ls PATH shows what is found there.",
+    ),
+    "E_DUPLICATE_ID": (
+        "Two studies would have the same name and write the same files.",
+        "Rename one of them, or give a manifest with names of its own.",
+    ),
+    "E_OUTPUT_NAME": (
+        "No output file can have this name.",
+        "Choose a shorter name, or one that no folder has; masks end in .nii.gz or .nii.",
+    ),
+    "E_PATH_ESCAPE": (
+        "A name leads out of the folder it belongs to.",
+        "Remove '..', absolute paths and links out of the folder.",
+    ),
+    "E_NONFINITE_OUTPUT": (
+        "The network's answer holds NaN or infinite numbers.",
+        "Check the preprocessing against the training's; switch mixed precision off.",
+    ),
+    "E_MEMORY": (
+        "The machine has not enough memory for the study.",
+        "Close other programs, set limits.memory_gib, or use a coarser spacing.",
+    ),
+    "E_GPU_MEMORY": (
+        "The accelerator has not enough memory for the study.",
+        "Use a smaller window, or --device cpu.",
+    ),
+    "E_DISK_FULL": (
+        "There is no room left where results are written.",
+        "Free some room, then run the same command again.",
+    ),
+    "E_VERIFY": (
+        "What was written could not be made to last or read back the same.",
+        "Check the disk or the network drive, then run the same command again.",
+    ),
+    "E_LOCKED": (
+        "Another run is writing to the same output folder.",
+        "Wait for it, or choose another folder with --output.",
+    ),
+}
+
+CAUTIONS: Final = {
+    "W_SUFFIX": (
+        "The file is not what its suffix says.",
+        "Its contents were believed; rename it so that other tools read it too.",
+    ),
+    "W_TRAILING_BYTES": (
+        "Bytes follow the voxels.",
+        "They were left out; check that the header's shape is right.",
+    ),
+    "W_BITPIX": (
+        "bitpix and datatype contradict each other.",
+        "The datatype was believed; have the file written anew.",
+    ),
+    "W_EXTENSION": (
+        "A NIfTI header extension does not keep to the format.",
+        "It was passed over; have the file written anew.",
+    ),
+    "W_SCALING": (
+        "scl_inter is set while scl_slope is 0, which means no scaling.",
+        "The values were taken as stored; check that they are what they should be.",
+    ),
+    "W_UNITS": (
+        "Lengths are not in mm.",
+        "They were turned into mm; check that the voxel size is plausible.",
+    ),
+    "W_SPACING": (
+        "pixdim and sform give different voxel sizes, or a 2-D image has no thickness.",
+        "The sform was believed, or 1 taken; check sizes where volumes matter.",
+    ),
+    "W_GEOMETRY_SHEAR": (
+        "The axes are not at right angles, as with a tilted gantry.",
+        "The mask keeps the scan's axes; take surface distances with care.",
+    ),
+    "W_CONSTANT": (
+        "Every voxel has the same value.",
+        "Look at the scan; a mask of it says nothing.",
+    ),
+    "W_INTENSITY": (
+        "Values look odd: a handful of them as in a mask, extremes far from all others, or"
+        " NaN that were filled.",
+        "Look at the scan before the mask is used.",
+    ),
+    "W_SLICE": (
+        "A slice repeats the one before it, or holds one value between others.",
+        "Look at the scan; a slice may have been lost in a transfer.",
+    ),
+    "W_NAME": (
+        "A study's name was changed so that it can be a file's name.",
+        "The record holds both; rename the files to be rid of it.",
+    ),
+    "W_LOOKS_LIKE_OUTPUT": (
+        "A scan carries medseg's own label table, as its masks do.",
+        "Check that the input folder is not an output folder.",
+    ),
+    "W_LABEL_ROUNDED": (
+        "A mask's values were whole numbers only within 0.001.",
+        "They were rounded; save masks as integers.",
+    ),
+    "W_LABEL_REORIENTED": (
+        "A mask lay in another order of axes than its scan.",
+        "It was turned without resampling; nothing is lost.",
+    ),
+    "W_FALLBACK": (
+        "The work was done in a slower or more careful way than asked for.",
+        "The message says which; the result is valid.",
+    ),
+    "W_EMPTY_MASK": (
+        "No label was found in the scan.",
+        "Look at the scan; that there is nothing may be true.",
+    ),
+}
+
+CODES: Final[dict[str, tuple[str, str]]] = {**FILES, **GEOMETRY, **LABELS, **RUN, **CAUTIONS}
+"""Code to (cause, cure)."""
