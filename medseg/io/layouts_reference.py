@@ -32,7 +32,7 @@ def with_references(found: Found, reference: Path) -> Found:
         return _only(found, reference)
     if not masks:
         raise InputError(
-            "E_NO_INPUT", f"no mask belongs to any of {_counted(found.studies)}{hint}", reference
+            "E_NO_INPUT", f"no mask belongs to {_counted(found.studies)}{hint}", reference
         )
     return _joined(found, masks, hint)
 
@@ -104,13 +104,15 @@ def _joined(found: Found, masks: Mapping[str, Path], hint: str) -> Found:
     notes = list(found.notes)
     dropped = len(found.studies) - len(studies)
     if dropped:
-        notes.append(f"{dropped} files among the scans are reference masks and no studies")
+        notes.append(f"{dropped} of the files here are reference masks and no studies")
     without = [study.name for study in studies if study.name not in masks]
     if without:
-        notes.append(f"{len(without)} studies have no reference: {some(without)}{hint}")
+        have = "study has" if len(without) == 1 else "studies have"
+        notes.append(f"{len(without)} {have} no reference: {some(without)}{hint}")
     joined = [replace(study, reference=masks.get(study.name)) for study in studies]
     return Found(found.layout, tuple(joined), tuple(notes))
 
 
 def _counted(studies: Sequence[Study]) -> str:
-    return f"{len(studies)} studies ({some(study.name for study in studies)})"
+    count = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
+    return f"{count} ({some(study.name for study in studies)})"

@@ -45,7 +45,7 @@ def decathlon(file: Path, said: Mapping[str, Any], channels: Sequence[str]) -> F
     studies = [_listed(file, entry) for entry in said[parts[0]]]
     notes = []
     if len(parts) > 1:
-        notes.append(f"{len(said['test'])} unlabelled test studies of {file.name} are left out")
+        notes.append(f"left out: unlabelled test studies of {file.name} ({len(said['test'])})")
     return Found("Decathlon", tuple(studies), tuple(notes))
 
 

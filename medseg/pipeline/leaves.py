@@ -25,7 +25,7 @@ _SINGLE: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
     str: ("a text", "texts"),
-    bool: ("true or false", "of true or false"),
+    bool: ("true or false", "(true or false)"),
     Path: ("a path", "paths"),
     NoneType: ("nothing", "nothings"),
 }
@@ -159,7 +159,7 @@ def _several(hint: Any) -> str:
     if len(one) == 1 and one[0] in _SINGLE:
         return _SINGLE[one[0]][1]
     text = wanted(hint)
-    return f"({text})" if " or " in text and len(one) > 1 else text
+    return f"({text})" if " or " in text else text
 
 
 def _numbers(choices: Sequence[Any]) -> str:

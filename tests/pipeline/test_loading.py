@@ -230,12 +230,21 @@ def test_twelve_mistakes_are_told_at_once_each_at_its_place(tmp_path: Path) -> N
             BALL.replace("ball: 1", "ball: {colour: '#123456'}"),
             "2:16: labels.ball: a label has either 'value' or 'values'",
         ),
+        (BALL.replace("ball: 1", "ball: 0"), "2:16: labels.ball: label 'ball': values run from 1"),
+        (
+            BALL.replace("ball: 1", "ball: [1, 1]"),
+            "2:16: labels.ball: label 'ball' needs one value or several different ones",
+        ),
         (BALL + "ignore: 1\n", "4:9: ignore: the ignore value 1 is also a label's value"),
         (BALL + "ignore: x\n", "4:9: ignore: wants a whole number or nothing, not 'x'"),
         (
             BALL + "input: {channels: [t1, t1]}\n",
             "4:19: input.channels: channels names one image of a study or several, each once,"
             " not ('t1', 't1')",
+        ),
+        (
+            BALL + "input: {channels: ['']}\n",
+            "4:19: input.channels: channels are words, none of them empty",
         ),
         (BALL + "input: 3\n", "4:8: input: wants a mapping of options, not 3"),
         (BALL + "metrics: dice\n", "4:10: metrics: wants a list of steps, not 'dice'"),
@@ -386,6 +395,17 @@ def test_labels_to_crop_by_are_those_of_the_inner_pipeline(tmp_path: Path) -> No
     assert within.labels == ("body",)
     found = complaints(tmp_path, text.replace("[body]", "[ball]"))
     assert found == ["4:40: within.labels: no label is called 'ball'; there is 'body'"]
+
+
+def test_what_to_crop_by_must_make_sense(tmp_path: Path) -> None:
+    written(tmp_path, BALL, "body.yaml")
+    start = BALL + "within: {pipeline: body.yaml, "
+    assert complaints(tmp_path, start + "labels: []}\n") == [
+        "4:39: within.labels: labels is left out for all labels, or names at least one"
+    ]
+    assert complaints(tmp_path, start + "margin_mm: -1}\n") == [
+        "4:42: within.margin_mm: margin_mm is 0 or more, not -1.0"
+    ]
 
 
 def test_mistakes_of_the_inner_pipeline_are_told_where_it_is_named(tmp_path: Path) -> None:
