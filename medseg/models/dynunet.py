@@ -41,8 +41,8 @@ class DynUNet(Network):
 
     def __post_init__(self) -> None:
         levels = len(self.widths)
-        if levels < 2 or min(self.widths) < 1:
-            raise ValueError(f"widths needs two levels or more of at least 1, not {self.widths}")
+        if levels < 3 or min(self.widths) < 1:
+            raise ValueError(f"widths needs three levels or more of at least 1, not {self.widths}")
         if self.strides is not None and len(self.strides) != levels - 1:
             raise ValueError(
                 f"strides has one entry between two levels: {levels - 1}, not {len(self.strides)}"
@@ -53,9 +53,9 @@ class DynUNet(Network):
         self._by_axis(self.kernels or ())
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout lies in [0, 1), not {self.dropout}")
-        if not 0 <= self.deep_supervision <= max(levels - 2, 0):
+        if not 0 <= self.deep_supervision <= levels - 2:
             raise ValueError(
-                f"deep_supervision counts heads below the top, at most {max(levels - 2, 0)}"
+                f"deep_supervision counts heads below the top, at most {levels - 2}"
                 f" for {levels} levels, not {self.deep_supervision}"
             )
 

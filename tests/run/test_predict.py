@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -224,6 +224,7 @@ def test_every_frame_of_a_series_is_segmented_on_request(tmp_path: Path) -> None
     assert [row["frame"] for row in table] == ["0", "1"]
 
 
+@dataclass(frozen=True)
 class _Careless(Step):
     def __call__(self, volume: object) -> object:
         del volume

@@ -26,7 +26,7 @@ preprocess:
   - normalize_intensity
 inference:
   - sliding_window:
-      model: {name: dynunet, widths: [4, 8], norm: batch}
+      model: {name: dynunet, widths: [4, 8, 8], norm: batch}
       window: [16, 16, 16]
 training:
   patch: [16, 16, 16]
