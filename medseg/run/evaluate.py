@@ -14,7 +14,7 @@ from medseg.execution import serial
 from medseg.image import Label, Labels, Study
 from medseg.io import find_studies, read_label_values, read_labels
 from medseg.metrics import Comparison
-from medseg.run.events import Note, StudyDone, Watch, unheard
+from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.records import (
     Record,
@@ -84,7 +84,7 @@ def evaluate(
                 failures[done.item.name] = done.error
             write_record(output, record)
             records.append(record)
-            state = "done" if done.error is None else "failed"
+            state: State = "done" if done.error is None else "failed"
             watch(StudyDone(done.item.name, state, done.seconds, str(done.error or "")))
         summary = write_tables(output, records)
     return EvaluationSummary(output, failures, summary)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from medseg.pipeline import Pipeline, Site
+from medseg.step import Step
 
 
 def settled(pipeline: Pipeline, site: Site) -> Pipeline:
@@ -22,11 +24,14 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
         torch.backends.cudnn.allow_tf32 = False
     if site.device == "auto":
         return pipeline
-    moved = tuple(
-        replace(step, device=site.device) if hasattr(step, "device") else step
-        for step in pipeline.inference
-    )
+    moved = tuple(_moved(step, site.device) for step in pipeline.inference)
     return replace(pipeline, inference=moved)
+
+
+def _moved(step: Any, device: str) -> Step:
+    """The step on another device, if it knows about devices at all."""
+    moved: Step = replace(step, device=device) if hasattr(step, "device") else step
+    return moved
 
 
 def memory_gib(site: Site) -> float:
