@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.image import LabelMap
+from medseg.image import Grid, LabelMap
 from medseg.postprocess.choice import chosen, without
 from medseg.step import Step
 
@@ -60,13 +60,32 @@ class _Pieces:
         dropped[self.numbers[~keep]] = True
         return np.asarray(dropped[self.numbered])
 
+    def largest(self, count: int, grid: Grid) -> NDArray[np.bool_]:
+        """Which of this label's components are the ``count`` largest."""
+        import cc3d
+
+        sizes = self.sizes[self.numbers]
+        if len(sizes) <= count:
+            return np.ones(len(sizes), bool)
+        least = np.partition(sizes, -count)[-count]
+        keep = np.asarray(sizes > least)
+        tied = np.flatnonzero(sizes == least)
+        left = count - int(keep.sum())
+        if len(tied) > left:
+            centres = cc3d.statistics(self.numbered)["centroids"][self.numbers[tied]]
+            places = np.round(grid.world(centres), 3).tolist()
+            tied = tied[sorted(range(len(tied)), key=places.__getitem__)[:left]]
+        keep[tied] = True
+        return keep
+
 
 @dataclass(frozen=True)
 class KeepLargest(Step):
     """Keep the ``count`` largest connected components of each label.
 
     ``labels`` None is every label. A region of several values is taken as one; what is removed
-    becomes background. Of two equal components the one that comes first in memory stays.
+    becomes background. Of equal components the one whose centre lies farthest left stays, then
+    farthest back, then lowest, so that a scan's storage order changes nothing.
     """
 
     label_fields: ClassVar[tuple[str, ...]] = ("labels",)
@@ -82,9 +101,7 @@ class KeepLargest(Step):
     def __call__(self, mask: LabelMap) -> LabelMap:
         """The mask without the smaller components."""
         for pieces in components(mask, chosen(mask, self.labels), self.connectivity):
-            order = np.argsort(-pieces.sizes[pieces.numbers], kind="stable")
-            keep = np.zeros(len(order), bool)
-            keep[order[: self.count]] = True
+            keep = pieces.largest(self.count, mask.grid)
             mask = without(mask, pieces.small(keep)) if not keep.all() else mask
         return mask
 
