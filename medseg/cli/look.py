@@ -83,7 +83,7 @@ def schema() -> None:
 @click.command()
 def doctor() -> None:
     """Show versions, processor, memory, devices and what is installed."""
-    from medseg.cli.doctor import findings
+    from medseg.cli.machine import findings
     from medseg.cli.tables import aligned
 
     rows: list[Any] = list(findings())

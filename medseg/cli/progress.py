@@ -77,7 +77,7 @@ class Live:
         self._ended = {"done": 0, "kept": 0, "failed": 0}
         # Through the bar's own console, which draws the bar anew below each line.
         say = progress.console.print
-        self._lines = Lines(lambda line: say(line, markup=False, soft_wrap=True))
+        self._lines = Lines(lambda line: say(line, markup=False, highlight=False, soft_wrap=True))
 
     def __call__(self, event: Event) -> None:
         """Draw the event."""

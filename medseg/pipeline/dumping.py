@@ -73,7 +73,8 @@ def _fingerprint(value: Any) -> Any:
         return {str(key): _fingerprint(item) for key, item in value.items()}
     if isinstance(value, tuple | list | frozenset):
         return [_fingerprint(item) for item in value]
-    return value
+    # Equal numbers are one number: 1 and 1.0, 0 and -0.0.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _bytes_of(path: Path) -> str:
