@@ -12,6 +12,7 @@ from medseg import __version__
 
 _NEEDED = ("torch", "monai", "numpy", "scipy", "SimpleITK", "nibabel", "isal")
 _EXTRA = {"matplotlib": "report"}
+_PROCESSOR = Path("/proc/cpuinfo")
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
 
@@ -45,7 +46,7 @@ def _cores() -> int:
 def _flags() -> str:
     """Instructions that make networks fast here, where the system tells."""
     try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+        text = _PROCESSOR.read_text("utf-8", "replace")
     except OSError:
         return ""
     words = set()

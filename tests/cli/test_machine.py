@@ -13,16 +13,19 @@ from medseg.cli import machine
 CPU = "processor : 0\nflags : fpu avx2 avx512_bf16 amx_bf16 other\n\nFeatures : asimd\n"
 
 
-def test_flags_that_make_networks_fast_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda *_: CPU)
-    assert dict(machine.findings())["processor"].endswith("cores, avx2 avx512_bf16 amx_bf16 asimd")
+def test_flags_that_make_networks_fast_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(CPU)
+    monkeypatch.setattr(machine, "_PROCESSOR", tmp_path / "cpuinfo")
+    found = dict(machine.findings())
+    assert found["processor"].endswith(" cores, avx2 avx512_bf16 amx_bf16 asimd")
 
 
-def test_a_system_that_does_not_tell_its_flags_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(self: Path, *how: str) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", none)
+def test_a_system_that_does_not_tell_its_flags_has_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_PROCESSOR", tmp_path / "none")
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     assert dict(machine.findings())["processor"].endswith(" cores")
 
