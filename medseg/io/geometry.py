@@ -18,6 +18,7 @@ Affine = NDArray[np.float64]
 Floats = tuple[float, ...]
 SPACING_MM = (0.01, 100.0)
 SHEAR_DEGREES = 0.2
+_FARTHEST_MM = 1e9
 NIFTI1_LONGEST = 32767
 
 
@@ -153,8 +154,8 @@ def checked_grid(affine: Affine, shape: tuple[int, int, int]) -> Grid:
 
     Raises StudyError E_GEOMETRY_SINGULAR, or E_SPACING outside 0.01 to 100 mm.
     """
-    if not np.isfinite(affine).all():
-        raise StudyError("E_GEOMETRY_SINGULAR", "the affine holds NaN or infinite numbers")
+    if not (np.abs(affine) < _FARTHEST_MM).all():
+        raise StudyError("E_GEOMETRY_SINGULAR", "the affine holds NaN, infinite or huge numbers")
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     low, high = SPACING_MM
     if not spacing.all():

@@ -71,7 +71,7 @@ def _fields(stream: ByteStream) -> Fields:
         key, equals, value = line.partition("=")
         if equals:
             fields[_SYNONYMS.get(key.strip(), key.strip())] = value.strip()
-        if key.strip() == _LAST:
+        if _LAST in fields:
             return fields
     raise StudyError("E_TRUNCATED", "the MetaImage header ends before its ElementDataFile")
 
@@ -90,7 +90,7 @@ def _refuse_unread(fields: Fields) -> None:
     if not _true(fields, "BinaryData", True):
         raise invalid("voxels written as text are not read; save the file as binary")
     if fields.get("HeaderSize", "0") != "0":
-        raise invalid(f"HeaderSize {fields['HeaderSize'][:20]} is not read; save without it")
+        raise invalid(f"HeaderSize {fields['HeaderSize'][:20]!r} is not read; save without it")
     if fields[_LAST].upper().startswith("LIST") or "%" in fields[_LAST]:
         raise invalid("voxels in a list of files are not read; save the image as one .mha")
     slope = numbers(fields.get("ElementToIntensityFunctionSlope", "1"), "the slope", 1)
@@ -105,7 +105,7 @@ def _dtype(fields: Fields) -> np.dtype[Any]:
     name = _of(fields, "ElementType")
     values = fields.get("ElementNumberOfChannels", "1")
     if values != "1":
-        raise StudyError("E_DTYPE", f"has {values[:20]} values a voxel (colours?), not one")
+        raise StudyError("E_DTYPE", f"has {values[:20]!r} values a voxel (colours?), not one")
     if name not in _TYPES:
         raise StudyError("E_DTYPE", f"holds voxels of the type {name[:30]!r}, not numbers")
     order: Literal["<", ">"] = ">" if _true(fields, "BinaryDataByteOrderMSB", False) else "<"
@@ -137,12 +137,12 @@ def _affine(fields: Fields, count: int) -> tuple[Affine, tuple[Caution, ...]]:
     turn = numbers(fields["TransformMatrix"], "TransformMatrix", count * count)
     spacing = np.array(numbers(fields["ElementSpacing"], "ElementSpacing", count))
     if not (spacing > 0).all():
-        raise StudyError("E_SPACING", f"ElementSpacing is {fields['ElementSpacing'][:60]}")
+        raise StudyError("E_SPACING", f"ElementSpacing is {spacing.tolist()}")
     affine: Affine = np.eye(4)
     affine[:space, :space] = (np.reshape(turn, (count, count)).T * spacing)[:space, :space]
     affine[:space, 3] = numbers(fields["Offset"], "Offset", count)[:space]
     unit = fields.get("DistanceUnits", "mm").lower()
     factor = _UNITS.get(unit, 1.0)
     affine[:3] *= factor
-    cautions = (Caution("W_UNITS", f"lengths in {unit} were turned into mm"),)
+    cautions = (Caution("W_UNITS", f"lengths in {unit!r} were turned into mm"),)
     return _TO_RAS @ affine, () if factor == 1.0 else cautions

@@ -69,7 +69,8 @@ def located(header: NiftiHeader, rule: Rule) -> tuple[Geometry, tuple[Caution, .
 
 
 def _floats(field: np.ndarray) -> Floats:
-    return tuple(field.astype(np.float64).tolist())
+    with np.errstate(invalid="ignore"):  # some NaN complain of being widened
+        return tuple(field.astype(np.float64).tolist())
 
 
 def _units(code: int) -> tuple[int, float, tuple[Caution, ...]]:

@@ -127,7 +127,7 @@ def _frames(
     first = spatial[0] if spatial else 0
     if any(size > 1 for size in sizes[:first]):
         what = fields.get("kinds", "").split(" ")[0] or "numbers"
-        raise StudyError("E_DTYPE", f"has {sizes[0]} values a voxel ({what[:20]}), not one")
+        raise StudyError("E_DTYPE", f"has {sizes[0]} values a voxel ({what[:20]!r}), not one")
     inner = sizes[first:]
     together = spatial == list(range(first, first + len(spatial)))
     others = inner[len(spatial) :]
@@ -164,8 +164,8 @@ def _factor(fields: Fields) -> tuple[float, tuple[Caution, ...]]:
     names = re.findall(r'"([^"]*)"', fields.get("space units", ""))
     factors = {_UNITS.get(name.lower(), 1.0) for name in names if name} or {1.0}
     if len(factors) > 1:
-        raise invalid(f"space units differ from axis to axis: {fields['space units'][:60]}")
+        raise invalid(f"space units differ from axis to axis: {fields['space units'][:60]!r}")
     factor = factors.pop()
     if factor == 1.0:
         return factor, ()
-    return factor, (Caution("W_UNITS", f"lengths in {names[0]} were turned into mm"),)
+    return factor, (Caution("W_UNITS", f"lengths in {names[0]!r} were turned into mm"),)

@@ -236,7 +236,7 @@ def _unopened(path: Path, error: OSError | ValueError) -> StudyError:
     if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         if isinstance(error, OSError) and number != errno.ENAMETOOLONG and path.is_symlink():
             return StudyError(
-                "E_NOT_FOUND", f"is a link to {path.readlink()}, which is not there", path
+                "E_NOT_FOUND", f"is a link to {str(path.readlink())!r}, which is not there", path
             )
         return StudyError("E_NOT_FOUND", "there is no such file", path)
     return StudyError("E_PERMISSION", f"cannot be read ({error})", path)

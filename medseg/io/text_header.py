@@ -62,9 +62,14 @@ def sides(text: str, key: str, count: int) -> tuple[int, ...]:
 def beside(path: Path, name: str) -> Path:
     """The data file that a header names, which lies in the header's own folder or below.
 
-    Raises StudyError E_PATH_ESCAPE for one that would lie elsewhere.
+    Raises StudyError E_PATH_ESCAPE for one that would lie elsewhere, E_HEADER_INVALID for a
+    name that no file can have.
     """
     data = path.parent / name
-    if not data.resolve().is_relative_to(path.parent.resolve()):
+    try:
+        inside = data.resolve().is_relative_to(path.parent.resolve())
+    except (OSError, RuntimeError, ValueError):
+        raise invalid(f"no file can be called {name[:100]!r}") from None
+    if not inside:
         raise StudyError("E_PATH_ESCAPE", f"names voxels outside its own folder: {name[:100]!r}")
     return data

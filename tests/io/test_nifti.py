@@ -172,6 +172,19 @@ def test_gzip_members_after_each_other_are_one_stream(tmp_path: Path) -> None:
     assert scan.cautions == ()
 
 
+def test_gzip_members_may_begin_anywhere_in_what_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = nifti()
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gz(raw[:400]) + gz(raw[400:]))
+    for chunk in (1, 2, 3, 7, 50):
+        monkeypatch.setattr("medseg.io.stream.CHUNK", chunk)
+        scan = read(path)
+        assert np.array_equal(scan.volume.data[0], voxels())
+        assert scan.cautions == ()
+
+
 def test_gzip_with_a_name_and_a_time_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     with gzip.GzipFile(path, "wb", mtime=1_700_000_000) as file:

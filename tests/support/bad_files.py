@@ -230,7 +230,7 @@ HEADERS = (
     _mha("MHA as text", "E_HEADER_INVALID", "binary", {"BinaryData = True": "BinaryData = False"}),
     _mha("MHA without sizes", "E_HEADER_INVALID", "DimSize", {"DimSize = 5 6 7\n": ""}),
     _mha(
-        "MHA with a header size", "E_HEADER_INVALID", "Size 12", {"NDims": "HeaderSize = 12\nNDims"}
+        "MHA with a header size", "E_HEADER_INVALID", "Size '12'", {"NDims": "HeaderSize = 12\nNDims"}
     ),
     _mha("MHA in many files", "E_HEADER_INVALID", "list of files", {"LOCAL": "slice%03d.raw"}),
 )
@@ -242,7 +242,7 @@ TYPES = (
     _nrrd("NRRD of blocks", "E_DTYPE", "block", {"short": "block"}),
     _nrrd("NRRD of vectors", "E_DTYPE", "3 values", _VECTORS, RAW * 3),
     _mha(
-        "MHA of colours", "E_DTYPE", "3", {"NDims": "ElementNumberOfChannels = 3\nNDims"}, RAW * 3
+        "MHA of colours", "E_DTYPE", "'3'", {"NDims": "ElementNumberOfChannels = 3\nNDims"}, RAW * 3
     ),
     _mha("MHA of strings", "E_DTYPE", "MET_STRING", {"MET_SHORT": "MET_STRING"}),
     _nii("one dimension", "E_NDIM", "(210,)", dim=dims(210)),
@@ -285,7 +285,7 @@ PLACES = (
     _nii("voxels of a micron", "E_SPACING", "0.001", affine=np.diag([0.001, 0.001, 0.001, 1])),
     _nii("millimetres called metres", "E_SPACING", "2000", xyzt_units=1),
     _mha("MHA without spacing", "E_SPACING", "ElementSpacing", {"ElementSpacing": "Other"}),
-    _mha("MHA with a spacing of 0", "E_SPACING", "2 0 3", {"2 2 3": "2 0 3"}),
+    _mha("MHA with a spacing of 0", "E_SPACING", "0.0", {"2 2 3": "2 0 3"}),
     _mha("MHA, flat", "E_GEOMETRY_SINGULAR", "plane", {"0 1 0 0 0 1": "1 0 0 0 0 1"}),
 )
 BAD = (*FILES, *OTHER_THINGS, *CUT, *DAMAGED, *HEADERS, *TYPES, *NUMBERS, *PLACES)
@@ -306,7 +306,7 @@ ODD = (
     _nii("metres", "W_UNITS", "metres", affine=_scaled(0.001), xyzt_units=1),
     _nii("microns", "W_UNITS", "microns", affine=_scaled(1000), xyzt_units=3),
     _nii("unknown unit", "W_UNITS", "6", xyzt_units=6),
-    _nrrd("NRRD in m", "W_UNITS", "in m ", _MINOR | {"endian": 'space units: "m" "m" "m"\nendian'}),
+    _nrrd("NRRD in m", "W_UNITS", "in 'm' ", _MINOR | {"endian": 'space units: "m" "m" "m"\nendian'}),
     _mha("MHA in cm", "W_UNITS", "cm", {"2 2 3": ".2 .2 .3", "NDims": "DistanceUnits = cm\nNDims"}),
     _nii(
         "pixdim of another size", "W_SPACING", "5 mm", pixdim=(1, 2, 2, 5, 0, 0, 0, 0), qform_code=0
