@@ -34,7 +34,7 @@ _DECIDES = ("labels", "input", "within", "preprocess", "inference", "postprocess
 def dump_pipeline(pipeline: Pipeline, folder: Path | None = None) -> str:
     """YAML that ``load_pipeline`` reads back equal; options at their defaults are left out.
 
-    Absolute paths are written as they are, or relative to ``folder`` where one is given.
+    Paths are written as they are; absolute ones relative to ``folder`` where that is given.
     """
     said = _options(pipeline, folder)
     if pipeline.labels.ignore is not None:
@@ -101,7 +101,8 @@ def _plain(value: Any, folder: Path | None) -> Any:
     if isinstance(value, Labels):
         return {label.name: _label(label) for label in value}
     if isinstance(value, Path):
-        return str(value) if folder is None else os.path.relpath(value, folder)
+        inside = folder is not None and value.is_absolute()
+        return os.path.relpath(value, folder) if inside else str(value)
     if isinstance(value, Network):
         return {"name": _name(value), **_options(value, folder)}
     if isinstance(value, Step) and not isinstance(value, _SECTIONS):

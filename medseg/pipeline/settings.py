@@ -21,6 +21,8 @@ class _NoSuchPlaceError(Exception):
 
 @dataclass(frozen=True)
 class _Setting:
+    """The words of a path, and what shall stand there."""
+
     words: tuple[Leaf, ...]
     value: Node
 
