@@ -16,7 +16,7 @@ from medseg.io.described import Described
 from medseg.io.formats import described
 from medseg.io.geometry import Geometry
 from medseg.io.options import ReadOptions
-from medseg.io.sizes import by, in_bytes, spaced
+from medseg.io.sizes import by, in_bytes, in_gib, spaced
 from medseg.io.stream import ByteStream, FileStream, Unpacked
 
 MOST_TRAILING = 1 << 30
@@ -140,6 +140,6 @@ def _refuse_large(what: Described, options: ReadOptions, taken: float, copies: i
     if needed > options.memory_gib:
         raise StudyError(
             "E_TOO_LARGE",
-            f"{spaced(what.voxels)} voxels need {needed:.2g} GiB here, limits.memory_gib is"
-            f" {options.memory_gib:g}",
+            f"{spaced(what.voxels)} voxels need {in_gib(needed)} GiB here, limits.memory_gib is"
+            f" {in_gib(options.memory_gib)}",
         )

@@ -17,6 +17,11 @@ def in_bytes(number: float) -> str:
     return f"{spaced(round(number))} bytes"
 
 
+def in_gib(number: float) -> str:
+    """Gibibytes: 12.5, and 0.00047 where there are hardly any."""
+    return f"{number:.1f}" if number >= 0.1 else f"{number:.2g}"
+
+
 def by(shape: tuple[int, ...]) -> str:
     """A shape in words: 512 x 512 x 160."""
     return " x ".join(str(side) for side in shape)

@@ -18,7 +18,7 @@ from medseg.io.nifti_describe import COMMENT
 from medseg.io.nifti_header import NIFTI1, NIFTI2
 
 _CODES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 512}
-_GZIP_LEVEL = 3
+_GZIP_LEVEL = 2
 
 
 def write_mask(
