@@ -1,0 +1,108 @@
+"""Seams: windows, however they stand, say what the network would say of each voxel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from medseg.inference.engine import mirrored
+from medseg.inference.windows import Windows, blended, grown, importance, starts
+
+sides = st.integers(1, 19)
+triples = st.tuples(sides, sides, sides)
+
+
+def pointwise(image: Tensor) -> Tensor:
+    """A network that looks at one voxel at a time: no seam can be right but none."""
+    return torch.cat([image[:, :1] * 2 + 1, image[:, :1] - 3], 1)
+
+
+def windows_over(image: Tensor, size: tuple[int, int, int], overlap: float, how: str) -> Windows:
+    x, y, z = image.shape[1:]
+    return Windows((x, y, z), size, overlap, how)  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shape=triples,
+    size=triples,
+    overlap=st.floats(0, 0.9),
+    how=st.sampled_from(["gaussian", "constant"]),
+    batch=st.integers(1, 5),
+)
+def test_blending_is_a_partition_of_unity(
+    shape: tuple[int, int, int],
+    size: tuple[int, int, int],
+    overlap: float,
+    how: str,
+    batch: int,
+) -> None:
+    image = torch.from_numpy(np.random.default_rng(0).normal(size=(1, *shape))).float()
+    larger, inner = grown(image, size)
+    said = blended(larger, windows_over(larger, size, overlap, how), pointwise, batch)[inner]
+    assert torch.allclose(said, pointwise(image[None])[0], atol=1e-5)
+
+
+@given(length=st.integers(1, 300), window=st.integers(1, 300), overlap=st.floats(0, 0.99))
+def test_windows_begin_at_the_start_end_at_the_end_and_leave_no_gap(
+    length: int, window: int, overlap: float
+) -> None:
+    found = starts(length, window, overlap)
+    assert found[0] == 0
+    assert found[-1] == max(0, length - window)
+    gaps = np.diff(found)
+    assert (gaps > 0).all()
+    assert (gaps <= window).all()
+
+
+def test_half_overlap_shares_half_a_window() -> None:
+    assert starts(96, 32, 0.5) == [0, 16, 32, 48, 64]
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 96])
+def test_importance_is_even_positive_and_highest_in_the_middle(window: int) -> None:
+    weight = importance(window, "gaussian")
+    assert (weight > 0).all()
+    assert np.allclose(weight, weight[::-1])
+    assert weight.argmax() in (window // 2, (window - 1) // 2)
+
+
+def test_blending_agrees_with_monai_where_windows_stand_alike() -> None:
+    from monai.inferers import sliding_window_inference
+
+    torch.manual_seed(0)
+    network = torch.nn.Conv3d(1, 3, 3, padding=1).eval()
+    image = torch.randn(1, 24, 32, 16)
+    with torch.no_grad():
+        mine = blended(image, windows_over(image, (8, 8, 8), 0.5, "constant"), network, 3)
+        theirs = sliding_window_inference(image[None], (8, 8, 8), 4, network, overlap=0.5)[0]
+    assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+def test_growing_puts_the_volume_in_the_middle_of_zeros() -> None:
+    image = torch.ones(2, 3, 4, 9)
+    larger, inner = grown(image, (6, 4, 5))
+    assert larger.shape == (2, 6, 4, 9)
+    assert torch.equal(larger[inner], image)
+    assert larger.sum() == image.sum()
+    assert larger[:, 0].sum() == 0
+    assert larger[:, -1].sum() == 0
+
+
+@pytest.mark.parametrize("axes", [(0,), (1, 2), (0, 1, 2)])
+def test_mirrors_are_turned_back_before_they_are_averaged(axes: tuple[int, ...]) -> None:
+    image = torch.randn(2, 1, 5, 6, 7)
+    assert torch.allclose(mirrored(pointwise, axes)(image), pointwise(image), atol=1e-6)
+
+
+def test_mirroring_makes_any_network_symmetric() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Conv3d(1, 2, 3, padding=1)
+    image = torch.randn(1, 1, 6, 6, 6)
+    ask = mirrored(network, (0,))
+    assert not torch.allclose(network(image.flip(2)).flip(2), network(image), atol=1e-3)
+    assert torch.allclose(ask(image.flip(2)).flip(2), ask(image), atol=1e-5)
