@@ -45,6 +45,8 @@ class Monai(Step):
             if isclass(found)
             and issubclass(found, Transform)
             and not issubclass(found, MapTransform | Randomizable)
+            # What reads and writes files is the door's work, and could write anywhere.
+            and not found.__module__.startswith("monai.transforms.io")
         }
         if self.transform not in allowed:
             near = get_close_matches(self.transform, allowed, 1)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medseg.errors import OutputError
+from medseg.io import remove_leftovers
 
 LOCK = ".medseg.lock"
 
@@ -38,6 +39,7 @@ def held(folder: Path) -> Iterator[Path]:
                 "E_LOCKED", f"another run is writing here ({owner}); wait for it", folder
             ) from None
         os.ftruncate(descriptor, 0)
+        remove_leftovers(folder)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield folder
     finally:

@@ -48,6 +48,7 @@ class ModelFolder:
             self.pipeline,
             input=replace(self.pipeline.input, path=None, reference=None, memory_gib=None),
             output=None,
+            training=self.pipeline.training and replace(self.pipeline.training, folds=None),
         )
         return self._with_weights(Path(WEIGHTS), bare)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,22 +106,33 @@ def predict(
     pipeline = settled(pipeline, site)
     found, output, digest = _asked(pipeline)
     check_ready(pipeline)
-    for note in (f"{len(found.studies)} studies found as {found.layout}", *found.notes):
+    count = len(found.studies)
+    told = f"{count} {'study' if count == 1 else 'studies'} found as {found.layout}"
+    for note in (told, *found.notes):
         watch(Note(note))
+    outcomes: list[StudyOutcome] = []
     with held(output):
-        job = _Job(pipeline, site, output, digest, overwrite, watch)
-        names = [study.name for study in found.studies]
-        outcomes = []
-        watch(StudyStarted(names[0], 1, len(names)))
-        for done in serial(job, found.studies):
-            outcome = job.closed(done)
-            outcomes.append(outcome)
-            said = str(outcome.error) if outcome.error else ""
-            watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
-            if len(outcomes) < len(names):
-                watch(StudyStarted(names[len(outcomes)], len(outcomes) + 1, len(names)))
-        summary = write_tables(output, [dict(outcome.record) for outcome in outcomes])
+        try:
+            _work_through(_Job(pipeline, site, output, digest, overwrite, watch), found, outcomes)
+        finally:
+            # An interrupted run has its tables too, of what was done until then.
+            summary = write_tables(output, [dict(outcome.record) for outcome in outcomes])
     return RunSummary(output, tuple(outcomes), summary)
+
+
+def _work_through(job: _Job, found: Found, outcomes: list[StudyOutcome]) -> None:
+    total = len(found.studies)
+
+    def begun(studies: Iterable[Study]) -> Iterator[Study]:
+        for index, study in enumerate(studies, 1):
+            job.watch(StudyStarted(study.name, index, total))
+            yield study
+
+    for done in serial(job, begun(found.studies)):
+        outcome = job.closed(done)
+        outcomes.append(outcome)
+        said = str(outcome.error) if outcome.error else ""
+        job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
 
 
 def mask_path(output: Path, study: str) -> Path:
@@ -222,7 +233,9 @@ class _Job:
             raise StudyError(
                 "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
             )
-        reference, cautions = read_labels(study.reference, masks[0].labels, masks[0].grid)
+        reference, cautions = read_labels(
+            study.reference, masks[0].labels, masks[0].grid, self.pipeline.input
+        )
         comparison = Comparison(masks[0], reference)
         measures = [m for metric in self.pipeline.metrics for m in metric(comparison)]
         return measures, cautions, rounded(reference.volumes_ml())
@@ -231,7 +244,9 @@ class _Job:
         """The mask stands, but the reference or the metrics are others than last time."""
         # Post-processing may have given the mask other labels than the pipeline's.
         entries = tuple(Label(name, tuple(values)) for name, values in old["labels"].items())
-        mask, _ = read_labels(path, Labels(entries, self.pipeline.labels.ignore))
+        mask, _ = read_labels(
+            path, Labels(entries, self.pipeline.labels.ignore), options=self.pipeline.input
+        )
         measures, _, reference_ml = self._compared(study, [mask])
         record = {
             **old,

@@ -13,7 +13,7 @@ from typing import Any
 from medseg import __version__
 from medseg.errors import Caution, MedsegError
 from medseg.image import LabelMap, Study
-from medseg.io import sha256_of, write_atomically
+from medseg.io import digests_of, sha256_of, write_atomically
 from medseg.metrics import Measure
 
 Record = dict[str, Any]
@@ -93,7 +93,6 @@ def still_stands(record: Record | None, study: Study, pipeline_digest: str, mask
     try:
         if sha256_of(mask) != record["mask"]["sha256"]:
             return False
-        now = sorted(sha256_of(path) for path in study.images)
-        return now == sorted(record["inputs"].values())
+        return dict(digests_of(study)) == record["inputs"]
     except (OSError, KeyError, MedsegError):
         return False

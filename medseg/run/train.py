@@ -124,7 +124,9 @@ def _cases(pipeline: Pipeline, studies: Sequence[Study], limit: float, watch: Wa
     def read(study: Study) -> Case:
         scan = read_scan(study, options)
         assert study.reference is not None
-        reference, _ = read_labels(study.reference, pipeline.labels, scan.volume.grid)
+        reference, _ = read_labels(
+            study.reference, pipeline.labels, scan.volume.grid, pipeline.input
+        )
         image, _ = prepared(scan.volume, pipeline)
         return Case(study.name, image, resample_labels(reference, image.grid))
 
@@ -156,7 +158,7 @@ def _dice(pipeline: Pipeline, studies: Sequence[Study], watch: Watch) -> Dices:
         scan = read_scan(study, pipeline.input).volume
         assert study.reference is not None
         mask = segment(scan, pipeline).mask
-        reference, _ = read_labels(study.reference, mask.labels, scan.grid)
+        reference, _ = read_labels(study.reference, mask.labels, scan.grid, pipeline.input)
         for measure in Dice()(Comparison(mask, reference)):
             if measure.value is not None and measure.label in values:
                 values[measure.label].append(measure.value)

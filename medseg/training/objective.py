@@ -21,8 +21,8 @@ from medseg.image import Labels
 class Objective:
     """Soft Dice over the batch (Milletari et al. 2016) plus cross-entropy.
 
-    Voxels with the ignore value count for neither. Coarser logits meet the target at their own
-    size, and weigh half as much as the next finer ones.
+    Dice is that of the labels the batch shows. Voxels with the ignore value count for neither.
+    Coarser logits meet the target at their own size, and weigh half as much as the next finer.
     """
 
     labels: Labels
@@ -57,7 +57,9 @@ class Objective:
         over = [0, *range(2, logits.ndim)]
         both = (shares * wanted * known).sum(over)
         either = ((shares + wanted) * known).sum(over)
-        dice = ((2 * both + 1e-5) / (either + 1e-5)).mean()
+        # A label that the batch does not show has no Dice to speak of; it is left to the entropy.
+        shown = ((wanted * known).sum(over) > 0).to(logits.dtype)
+        dice = ((2 * both + 1e-5) / (either + 1e-5) * shown).sum() / shown.sum().clamp(min=1)
         entropy = (entropy * known).sum() / known.sum().clamp(min=1)
         return self.dice_weight * (1 - dice) + self.cross_entropy_weight * entropy
 

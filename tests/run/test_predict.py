@@ -185,6 +185,19 @@ def test_events_tell_how_each_study_ended(tmp_path: Path) -> None:
     assert ends == [("study_00", "done"), ("study_01", "failed")]
 
 
+def test_an_interrupted_run_leaves_tables_of_what_was_done(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 3)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StudyDone) and event.name == "study_01":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(path, tmp_path / "out", watch=stop)
+    assert {row["study"] for row in rows(tmp_path / "out/volumes.csv")} == {"study_00", "study_01"}
+    assert states(run(path, tmp_path / "out")) == ["kept", "kept", "done"]
+
+
 def test_a_site_cannot_change_a_mask(tmp_path: Path) -> None:
     path = ball_studies(tmp_path, 2)
     run(path, tmp_path / "out")
