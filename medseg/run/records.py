@@ -93,6 +93,6 @@ def still_stands(record: Record | None, study: Study, pipeline_digest: str, mask
     try:
         if sha256_of(mask) != record["mask"]["sha256"]:
             return False
-        return dict(digests_of(study)) == record["inputs"]
+        return bool(dict(digests_of(study)) == record["inputs"])
     except (OSError, KeyError, MedsegError):
         return False
