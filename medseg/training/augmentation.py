@@ -224,7 +224,7 @@ class RandBiasField(_OfIntensity):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandLowResolution(_OfIntensity):
+class RandLowResolution(Augmentation):
     """Sample down to a share of the voxels drawn from ``zoom_range`` and up again."""
 
     prob: float = 0.15
@@ -234,10 +234,19 @@ class RandLowResolution(_OfIntensity):
         super().__post_init__()
         _within("zoom_range", self.zoom_range, 0.05)
 
-    def _transform(self) -> Any:
-        from monai.transforms import RandSimulateLowResolution as Monai
+    def __call__(self, patch: Patch, chance: RandomState) -> Patch:
+        """The patch with a coarser image; MONAI's transform does this in 3D alone."""
+        from torch.nn.functional import interpolate
 
-        return Monai(prob=self.prob, zoom_range=self.zoom_range)
+        image, target = patch
+        if chance.uniform() >= self.prob:
+            return patch
+        zoom = chance.uniform(*self.zoom_range)
+        space = tuple(image.shape[1:])
+        coarse = [max(1, round(side * zoom)) for side in space]
+        small = interpolate(image[None], size=coarse, mode="nearest-exact")
+        smooth = "trilinear" if len(space) == 3 else "bilinear"
+        return interpolate(small, size=space, mode=smooth)[0], target
 
 
 AUGMENTATION: dict[str, type[Augmentation]] = {

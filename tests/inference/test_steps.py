@@ -1,0 +1,204 @@
+"""Steps that ask a network, and the one that asks none."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medseg.errors import ModelError, StudyError
+from medseg.image import Grid, Label, Labels, Volume
+from medseg.inference import Slices, SlidingWindow, Threshold
+from medseg.models import DynUNet, Network
+from medseg.models.device import device_named
+from medseg.models.weights import weights_bytes
+
+TWO = Labels((Label("a", (1,)), Label("b", (2,))))
+ONE = Labels((Label("body", (1,)),))
+REGIONS = Labels((Label("whole", (1, 2)), Label("part", (2,))))
+
+
+def scan(*shape: int, seed: int = 0) -> Volume:
+    data = np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
+    return Volume(data, Grid(np.eye(4), shape))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Pointwise(Network):
+    """Logits are a linear function of a voxel; ``shift`` can make them overflow."""
+
+    name: ClassVar[str] = "pointwise"
+    shift: float = 0.0
+
+    def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
+        conv = nn.Conv3d if self.spatial_dims == 3 else nn.Conv2d
+        module = conv(in_channels, out_channels, 1)
+        with torch.no_grad():
+            module.weight.copy_(torch.arange(out_channels).reshape(module.weight.shape) - 1.0)
+            module.bias.fill_(self.shift)  # type: ignore[union-attr]
+        return module
+
+
+def saved(network: Network, folder: Path, labels: Labels = TWO) -> Path:
+    path = folder / "w.safetensors"
+    path.write_bytes(weights_bytes(network(1, labels.channels).state_dict()))
+    return path
+
+
+def expected(volume: Volume, labels: Labels) -> torch.Tensor:
+    logits = torch.from_numpy(volume.data) * (
+        torch.arange(labels.channels).reshape(-1, 1, 1, 1) - 1.0
+    )
+    return logits.softmax(0) if labels.exclusive else logits.sigmoid()
+
+
+@pytest.mark.parametrize("labels", [TWO, REGIONS], ids=["exclusive", "regions"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 4, 3), (13, 1, 7), (40, 2, 2), (11, 13, 17)])
+@pytest.mark.parametrize("blending", ["gaussian", "constant"])
+def test_windows_of_any_volume_give_each_voxels_own_probabilities(
+    tmp_path: Path, shape: tuple[int, int, int], labels: Labels, blending: Any
+) -> None:
+    network = Pointwise()
+    step = SlidingWindow(
+        model=network,
+        weights=saved(network, tmp_path, labels),
+        window=(8, 8, 8),
+        blending=blending,
+        mirror=(0, 2),
+        batch=3,
+    )
+    volume = scan(*shape)
+    scores = step(volume, labels)
+    assert torch.allclose(scores.data, expected(volume, labels), atol=1e-5)
+    assert scores.grid == volume.grid
+    assert scores.cautions == ()
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("mirror", [(), (0, 1, 2)])
+def test_slices_along_any_axis_give_each_voxels_own_probabilities(
+    tmp_path: Path, axes: Any, mirror: Any
+) -> None:
+    network = Pointwise(spatial_dims=2)
+    step = Slices(
+        model=network, weights=saved(network, tmp_path), window=(6, 5), axes=axes, mirror=mirror
+    )
+    volume = scan(9, 7, 4)
+    assert torch.allclose(step(volume, TWO).data, expected(volume, TWO), atol=1e-5)
+
+
+def test_slices_see_nothing_of_their_neighbours(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = DynUNet(spatial_dims=2, widths=(4, 6, 8))
+    step = Slices(model=network, weights=saved(network, tmp_path), window=(8, 8), axes=(1,))
+    volume = scan(8, 5, 8)
+    changed = volume.data.copy()
+    changed[:, :, 3] += 5
+    apart = (step(volume, TWO).data - step(Volume(changed, volume.grid), TWO).data).abs()
+    assert apart[:, :, 3].max() > 1e-3
+    assert apart[:, :, [0, 1, 2, 4]].max() == 0
+
+
+def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = DynUNet(widths=(4, 6, 8))
+    step = SlidingWindow(model=network, weights=saved(network, tmp_path), window=(8, 8, 8))
+    half = replace(step, precision="bfloat16")
+    volume = scan(12, 12, 12)
+    apart = (step(volume, TWO).data - half(volume, TWO).data).abs()
+    assert 0 < apart.max() < 0.1
+
+
+def test_an_overflow_is_done_again_in_float32_and_told(tmp_path: Path) -> None:
+    network = Pointwise(shift=1e5)
+    step = SlidingWindow(
+        model=network, weights=saved(network, tmp_path), window=(4, 4, 4), precision="float16"
+    )
+    scores = step(scan(4, 4, 4), TWO)
+    assert scores.data.isfinite().all()
+    assert [caution.code for caution in scores.cautions] == ["W_FALLBACK"]
+
+
+def test_logits_that_are_never_finite_fail_the_study(tmp_path: Path) -> None:
+    network = Pointwise(shift=3e38)
+    step = SlidingWindow(model=network, weights=saved(network, tmp_path), window=(4, 4, 4))
+    huge = Volume(np.full((1, 4, 4, 4), 3e38, np.float32), Grid(np.eye(4), (4, 4, 4)))
+    with pytest.raises(StudyError, match="E_NONFINITE_OUTPUT"):
+        step(huge, TWO)
+
+
+def test_weights_that_changed_on_disk_are_loaded_again(tmp_path: Path) -> None:
+    network = Pointwise()
+    path = saved(network, tmp_path)
+    step = SlidingWindow(model=network, weights=path, window=(4, 4, 4))
+    volume = scan(4, 4, 4)
+    first = step(volume, TWO).data
+    state = network(1, 3).state_dict()
+    path.write_bytes(weights_bytes({key: -value for key, value in state.items()}))
+    os.utime(path, ns=(1, 1))
+    assert not torch.allclose(step(volume, TWO).data, first)
+
+
+@pytest.mark.parametrize("weights", [None, Path("nowhere.safetensors")])
+def test_a_network_without_weights_says_what_to_do(weights: Path | None) -> None:
+    step = SlidingWindow(model=Pointwise(), weights=weights, window=(4, 4, 4))
+    with pytest.raises(ModelError, match="train"):
+        step(scan(4, 4, 4), TWO)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: SlidingWindow(model=Pointwise(), window=(0, 4, 4)), "window"),
+        (lambda: SlidingWindow(model=Pointwise(spatial_dims=2), window=(4, 4, 4)), "'slices'"),
+        (lambda: SlidingWindow(model=Pointwise(), window=(4, 4, 4), overlap=1.0), "overlap"),
+        (lambda: SlidingWindow(model=Pointwise(), window=(4, 4, 4), batch=0), "batch"),
+        (lambda: SlidingWindow(model=Pointwise(), window=(4, 4, 4), mirror=(1, 1)), "mirror"),
+        (lambda: Slices(model=Pointwise(), window=(4, 4)), "'sliding_window'"),
+        (lambda: Slices(model=Pointwise(spatial_dims=2), window=(0, 4)), "window"),
+        (lambda: Slices(model=Pointwise(spatial_dims=2), window=(4, 4), axes=()), "axes"),
+        (Threshold, "needs minimum, maximum"),
+        (lambda: Threshold(minimum=2, maximum=1), "above maximum"),
+        (lambda: Threshold(minimum=2, method="otsu"), "finds the minimum itself"),
+        (lambda: Threshold(minimum=2, channel=-1), "counts from 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_with_a_sentence(make: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make()
+
+
+def test_a_threshold_takes_a_range_with_its_ends() -> None:
+    data = np.arange(8, dtype=np.float32).reshape(1, 8, 1, 1)
+    volume = Volume(data, Grid(np.eye(4), (8, 1, 1)))
+    mask = Threshold(minimum=2, maximum=5)(volume, ONE).decided_on(volume.grid)
+    assert mask.data.ravel().tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    below = Threshold(maximum=1)(volume, ONE).decided_on(volume.grid)
+    assert below.data.ravel().tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_otsu_parts_two_heaps() -> None:
+    chance = np.random.default_rng(0)
+    heap = np.r_[chance.normal(0, 1, 500), chance.normal(100, 1, 500)].astype(np.float32)
+    volume = Volume(heap.reshape(1, 10, 10, 10), Grid(np.eye(4), (10, 10, 10)))
+    mask = Threshold(method="otsu")(volume, ONE).decided_on(volume.grid)
+    # Otsu works on a histogram, so a voxel in the border's own bin may go either way.
+    assert ((mask.data.ravel() == 1) != (heap > 50)).sum() <= 5
+
+
+def test_a_threshold_wants_one_label_and_a_channel_that_is_there() -> None:
+    with pytest.raises(ValueError, match="one label"):
+        Threshold(minimum=0)(scan(2, 2, 2), TWO)
+    with pytest.raises(StudyError, match="channel 3 of 1"):
+        Threshold(minimum=0, channel=3)(scan(2, 2, 2), ONE)
+
+
+def test_the_processor_is_always_there() -> None:
+    assert device_named("cpu") == torch.device("cpu")
+    assert device_named("auto").type in ("cpu", "cuda", "mps")

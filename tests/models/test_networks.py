@@ -1,0 +1,167 @@
+"""The contract of every network, in 2D and 3D, and of weights on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+
+from medseg.errors import ModelError
+from medseg.models import MODELS, DynUNet, Network
+from medseg.models.weights import load_weights, weights_bytes
+
+Dims = Literal[2, 3]
+SMALL: dict[str, dict[str, Any]] = {"dynunet": {"widths": (4, 6, 8), "deep_supervision": 1}}
+SPACES = {2: (17, 22), 3: (9, 14, 11)}
+EVERY = [(name, dims) for name, network in MODELS.items() for dims in network.dims]
+
+
+def built(name: str, dims: Dims, channels: int = 1) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return MODELS[name](spatial_dims=dims, **SMALL[name])(channels, 3)
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_any_size_goes_in_and_logits_of_that_size_come_out(
+    name: str, dims: Dims, channels: int
+) -> None:
+    module = built(name, dims, channels).eval()
+    image = torch.randn(2, channels, *SPACES[dims])
+    with torch.no_grad():
+        assert module(image).shape == (2, 3, *SPACES[dims])
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_gradients_reach_every_parameter(name: str, dims: Dims) -> None:
+    module = built(name, dims).train()
+    logits = module(torch.randn(2, 1, *SPACES[dims]))
+    heads = [logits] if isinstance(logits, torch.Tensor) else logits
+    assert heads[0].shape[2:] == SPACES[dims]
+    sum(head.square().mean() for head in heads).backward()
+    dead = [key for key, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+    # A bias before a normalisation is the one thing that may change nothing.
+    assert [key for key in dead if not key.endswith("conv.bias")] == []
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_saved_weights_give_the_very_same_logits(name: str, dims: Dims, tmp_path: Path) -> None:
+    module, path = built(name, dims).eval(), tmp_path / "w.safetensors"
+    path.write_bytes(weights_bytes(module.state_dict()))
+    torch.manual_seed(1)
+    other = MODELS[name](spatial_dims=dims, **SMALL[name])(1, 3).eval()
+    image = torch.randn(1, 1, *SPACES[dims])
+    with torch.no_grad():
+        assert not torch.equal(other(image), module(image))
+        load_weights(other, path)
+        assert torch.equal(other(image), module(image))
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_mixed_precision_stays_finite(name: str, dims: Dims) -> None:
+    module = built(name, dims).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert module(torch.randn(1, 1, *SPACES[dims])).isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_says_where_it_comes_from(name: str) -> None:
+    network = MODELS[name]
+    assert issubclass(network, Network)
+    assert network.name == name
+    assert network.paper
+    assert network.good_for
+
+
+def test_dynunet_is_monais_own() -> None:
+    """Same parameters, same numbers; MONAI registers its blocks twice."""
+    from monai.networks.nets import DynUNet as Monai
+
+    widths = (32, 64, 128, 256, 320, 320)
+    mine = DynUNet(widths=widths)(1, 2)
+    assert sum(p.numel() for p in mine.parameters()) == 31_189_410
+    small = DynUNet(widths=(4, 6, 8), strides=(2, (1, 2, 2)), kernels=(3, (1, 3, 3), 3))
+    module = small(1, 2).eval()
+    theirs = Monai(
+        3,
+        1,
+        2,
+        [3, (1, 3, 3), 3],
+        [1, 2, (1, 2, 2)],
+        [2, (1, 2, 2)],
+        filters=[4, 6, 8],
+        norm_name=("INSTANCE", {"affine": True}),
+    ).eval()
+    theirs.load_state_dict(module.state_dict(), strict=False)
+    image = torch.randn(1, 1, 8, 8, 12)
+    with torch.no_grad():
+        assert torch.allclose(theirs(image), module(image), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"widths": (8, 16)}, "three levels"),
+        ({"widths": (8, 16, 0)}, "at least 1"),
+        ({"strides": (2,)}, "one entry between two levels: 4, not 1"),
+        ({"kernels": (3, 3)}, "one entry a level: 5, not 2"),
+        ({"strides": (2, 2, 2, (2, 2))}, "3 of them"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"deep_supervision": 4}, "at most 3"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_with_a_sentence(
+    options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        DynUNet(**options)
+
+
+def test_coarse_logits_are_left_at_their_own_size() -> None:
+    module = DynUNet(widths=(4, 6, 8, 8), deep_supervision=2)(1, 2).train()
+    sizes = [tuple(head.shape[2:]) for head in module(torch.randn(1, 1, 16, 16, 16))]
+    assert sizes == [(16, 16, 16), (8, 8, 8), (4, 4, 4)]
+
+
+def harmed(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
+    first = next(iter(state))
+    if how == "missing":
+        return {key: value for key, value in state.items() if key != first}
+    if how == "unknown":
+        return {**state, "stranger": torch.zeros(1)}
+    if how == "shape":
+        return {**state, first: torch.zeros(2, 2)}
+    return {**state, first: torch.full_like(state[first], torch.nan)}
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("missing", "1 of its tensors are missing"),
+        ("unknown", "1 are unknown (stranger)"),
+        ("shape", "has shape (2, 2) and the network wants"),
+        ("nan", "not finite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path, how: str, told: str) -> None:
+    module, path = built("dynunet", 3), tmp_path / "w.safetensors"
+    path.write_bytes(weights_bytes(harmed(module.state_dict(), how)))
+    with pytest.raises(ModelError, match="E_CHECKPOINT") as error:
+        load_weights(module, path)
+    assert told in str(error.value)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("harm", ["cut", "pickle", "gone"])
+def test_a_file_that_is_no_safetensors_is_refused_and_never_unpickled(
+    tmp_path: Path, harm: str
+) -> None:
+    module, path = built("dynunet", 3), tmp_path / "w.safetensors"
+    if harm == "cut":
+        path.write_bytes(weights_bytes(module.state_dict())[:-10])
+    elif harm == "pickle":
+        torch.save(module.state_dict(), path)
+    with pytest.raises(ModelError, match="E_CHECKPOINT"):
+        load_weights(module, path)
