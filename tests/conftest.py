@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
+# Workers of the suite share two cores; threads of each would only be in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402 - torch reads the variable when it is first imported
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
