@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 # Workers of the suite share two cores; threads of each would only be in each other's way.
+# torch reads the variable when it is first imported, so this comes before everything else.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402 - torch reads the variable when it is first imported
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
