@@ -10,6 +10,7 @@ import numpy as np
 from medseg.image import Volume
 from medseg.image.box import box_around
 from medseg.image.resampling import resample
+from medseg.preprocess.channels import check_channels, chosen_channels
 from medseg.step import Step
 
 
@@ -59,7 +60,8 @@ class Spacing(Step):
 class CropForeground(Step):
     """Cut the box around all voxels above ``threshold``, and ``margin`` voxels around it.
 
-    ``channels`` says which are looked at (None: any). Where nothing is above, nothing is cut.
+    The box ends at the edges of the scan. ``channels``, counted from 0, are those that are
+    looked at; null is every one. Where nothing is above, nothing is cut.
     """
 
     threshold: float = 0.0
@@ -69,9 +71,12 @@ class CropForeground(Step):
     def __post_init__(self) -> None:
         if self.margin < 0:
             raise ValueError(f"margin is 0 voxels or more, not {self.margin}")
+        check_channels(self.channels)
 
     def __call__(self, volume: Volume) -> Volume:
         """The box of the foreground."""
-        looked = volume.data if self.channels is None else volume.data[list(self.channels)]
-        box = box_around(np.any(looked > self.threshold, axis=0), (self.margin,) * 3)
+        above = np.zeros(volume.grid.shape, bool)
+        for channel in chosen_channels(volume, self.channels):
+            above |= volume.data[channel] > self.threshold
+        box = box_around(above, (self.margin,) * 3)
         return volume if box is None else resample(volume, volume.grid.cropped(*box))

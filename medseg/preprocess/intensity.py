@@ -1,17 +1,24 @@
-"""Steps that change intensities and leave the grid: MONAI's transforms under their own words."""
+"""Steps that change intensities and leave the grid: MONAI's transforms under their own words.
+
+They follow MONAI's rules and not its code: these are a few lines of numpy that need neither
+torch nor copies of the scan, and never write to the scan they were given.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.errors import StudyError
 from medseg.image import Volume
+from medseg.preprocess.channels import check_channels, chosen_channels, finite
 from medseg.step import Step
+
+Image = NDArray[np.float32]
+_CHUNK = 1 << 20  # voxels that are calculated with in float64 at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,26 +28,32 @@ class _Intensity(Step, ABC):
     channels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.channels is not None and (not self.channels or min(self.channels) < 0):
-            raise ValueError(f"channels count from 0, at least one, not {self.channels}")
+        check_channels(self.channels)
+
+    @property
+    def _together(self) -> bool:
+        """Whether the channels are changed as one image, not each on its own."""
+        return False
 
     @abstractmethod
-    def _changed(self, data: NDArray[np.float32]) -> Any:
-        """Other intensities for ``data (C, X, Y, Z)``."""
+    def _change(self, part: Image) -> None:
+        """Give ``part``, a channel (X, Y, Z) or several (C, X, Y, Z), other intensities."""
 
     def __call__(self, volume: Volume) -> Volume:
         """The volume with other intensities, on its grid."""
-        if self.channels is None:
-            return Volume(_plain(self._changed(volume.data)), volume.grid)
-        if max(self.channels) >= volume.channels:
-            raise StudyError("E_NDIM", f"channel {max(self.channels)} of {volume.channels}")
-        data = volume.data.copy()
-        data[list(self.channels)] = _plain(self._changed(volume.data[list(self.channels)]))
-        return Volume(data, volume.grid)
-
-
-def _plain(data: Any) -> NDArray[np.float32]:
-    return np.ascontiguousarray(data, dtype=np.float32)
+        channels = chosen_channels(volume, self.channels)
+        data = np.array(volume.data, order="C")
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._together and self.channels is None:
+                self._change(data)
+            elif self._together:
+                part = data[list(channels)]
+                self._change(part)
+                data[list(channels)] = part
+            else:
+                for channel in channels:
+                    self._change(data[channel])
+        return Volume(finite(data, type(self)), volume.grid)
 
 
 def _rising(low: float, high: float, name: str) -> None:
@@ -48,9 +61,24 @@ def _rising(low: float, high: float, name: str) -> None:
         raise ValueError(f"{name} rise, not {low} to {high}")
 
 
+def _percentiles(*shares: float | None) -> None:
+    given = [share for share in shares if share is not None]
+    if not all(0 <= share <= 100 for share in given):
+        raise ValueError(f"percentiles lie in 0..100, not {given}")
+    if len(given) == 2:
+        _rising(given[0], given[1], "percentiles")
+
+
+def _percentile(part: Image, share: float) -> float:
+    return float(np.percentile(part, share))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScaleIntensityRange(_Intensity):
-    """Map ``a_min``..``a_max`` to ``b_min``..``b_max``; ``clip`` cuts what lies beyond."""
+    """Map ``a_min``..``a_max`` to ``b_min``..``b_max``; ``clip`` cuts what lies beyond.
+
+    ``channels``, counted from 0, are those that are changed; null is every one.
+    """
 
     a_min: float
     a_max: float
@@ -63,18 +91,27 @@ class ScaleIntensityRange(_Intensity):
         _rising(self.a_min, self.a_max, "a_min and a_max")
         _rising(self.b_min, self.b_max, "b_min and b_max")
 
-    def _changed(self, data: NDArray[np.float32]) -> Any:
-        from monai.transforms.intensity.array import ScaleIntensityRange as Monai
+    def _change(self, part: Image) -> None:
+        _mapped(part, (self.a_min, self.a_max), (self.b_min, self.b_max), self.clip)
 
-        return Monai(self.a_min, self.a_max, self.b_min, self.b_max, self.clip)(data)
+
+def _mapped(part: Image, old: tuple[float, float], new: tuple[float, float], clip: bool) -> None:
+    part -= old[0]
+    if old[0] < old[1]:
+        part /= old[1] - old[0]
+        part *= new[1] - new[0]
+    part += new[0]
+    if clip:
+        np.clip(part, *new, out=part)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleIntensityRangePercentiles(_Intensity):
     """Map the ``lower`` and ``upper`` percentile to ``b_min`` and ``b_max``.
 
-    ``channel_wise`` takes each channel's own percentiles. An image of one value becomes
-    ``b_min``.
+    ``relative`` maps them to the same percentiles of ``b_min``..``b_max``. ``channel_wise``
+    takes each channel's own. Where both are one intensity, that becomes ``b_min`` and nothing
+    is stretched. ``channels``, counted from 0, are those that are changed; null is every one.
     """
 
     lower: float
@@ -82,6 +119,7 @@ class ScaleIntensityRangePercentiles(_Intensity):
     b_min: float = 0.0
     b_max: float = 1.0
     clip: bool = False
+    relative: bool = False
     channel_wise: bool = True
 
     def __post_init__(self) -> None:
@@ -90,19 +128,17 @@ class ScaleIntensityRangePercentiles(_Intensity):
             raise ValueError(f"lower and upper rise in 0..100, not {self.lower} to {self.upper}")
         _rising(self.b_min, self.b_max, "b_min and b_max")
 
-    def _changed(self, data: NDArray[np.float32]) -> Any:
-        from monai.transforms.intensity.array import ScaleIntensityRange as Monai
+    @property
+    def _together(self) -> bool:
+        return not self.channel_wise
 
-        parts = list(data) if self.channel_wise else [data]
-        scaled = []
-        for part in parts:
-            low, high = np.percentile(part, [self.lower, self.upper])
-            if low == high:
-                scaled.append(np.full_like(part, self.b_min))
-                continue
-            range_to_range = Monai(low, high, self.b_min, self.b_max, self.clip)
-            scaled.append(np.asarray(range_to_range(part)))
-        return np.stack(scaled) if self.channel_wise else scaled[0]
+    def _change(self, part: Image) -> None:
+        low, high = np.percentile(part, [self.lower, self.upper]).tolist()
+        new = (self.b_min, self.b_max)
+        if self.relative:
+            span = self.b_max - self.b_min
+            new = (self.b_min + span * self.lower / 100, self.b_min + span * self.upper / 100)
+        _mapped(part, (low, high), new, self.clip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +146,8 @@ class NormalizeIntensity(_Intensity):
     """Subtract the mean and divide by the standard deviation, or by the numbers given.
 
     ``nonzero`` looks at and changes voxels other than 0 only. ``channel_wise`` takes each
-    channel's own numbers. A channel without deviation becomes 0.
+    channel's own numbers. A channel without deviation becomes 0. ``channels``, counted from 0,
+    are those that are changed; null is every one.
     """
 
     subtrahend: float | None = None
@@ -123,27 +160,50 @@ class NormalizeIntensity(_Intensity):
         if self.divisor is not None and self.divisor <= 0:
             raise ValueError(f"divisor is above 0, not {self.divisor}")
 
-    def _changed(self, data: NDArray[np.float32]) -> Any:
-        parts = list(data) if self.channel_wise else [data]
-        normal = [self._normal(part) for part in parts]
-        return np.stack(normal) if self.channel_wise else normal[0]
+    @property
+    def _together(self) -> bool:
+        return not self.channel_wise
 
-    def _normal(self, part: NDArray[np.float32]) -> NDArray[np.float32]:
-        # MONAI's rule in one pass; a float64 mean, as intensities may run into the millions.
-        chosen = part != 0 if self.nonzero else np.ones(part.shape, bool)
-        if not chosen.any():
-            return part
-        values = part[chosen]
-        mean = values.mean(dtype=np.float64) if self.subtrahend is None else self.subtrahend
-        deviation = values.std(dtype=np.float64) if self.divisor is None else self.divisor
-        result = part.copy()
-        result[chosen] = (values - mean) / (deviation or 1.0)
-        return result
+    def _change(self, part: Image) -> None:
+        if not self.nonzero:
+            self._normalise(part.reshape(-1))
+        elif (chosen := part != 0).any():
+            values = part[chosen]
+            self._normalise(values)
+            part[chosen] = values
+
+    def _normalise(self, values: Image) -> None:
+        mean, deviation = _moments(values)
+        subtrahend = mean if self.subtrahend is None else self.subtrahend
+        divisor = deviation if self.divisor is None else self.divisor
+        for piece in _pieces(values):
+            piece[...] = (piece.astype(np.float64) - subtrahend) / (divisor or 1.0)
+
+
+def _pieces(values: Image) -> Iterator[Image]:
+    for start in range(0, values.size, _CHUNK):
+        yield values[start : start + _CHUNK]
+
+
+def _moments(values: Image) -> tuple[float, float]:
+    """Mean and standard deviation, in float64: intensities may run into the millions."""
+    if values.min() == values.max():
+        # What rounding leaves of a mean would look like a deviation.
+        return float(values[0]), 0.0
+    mean = float(values.mean(dtype=np.float64))
+    squares = 0.0
+    for piece in _pieces(values):
+        one = piece.astype(np.float64) - mean
+        squares += float(one @ one)
+    return mean, float(np.sqrt(squares / values.size))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip(_Intensity):
-    """Cut intensities below ``minimum`` and above ``maximum``, or at percentiles of the scan."""
+    """Cut intensities below ``minimum`` and above ``maximum``, or at percentiles of a channel.
+
+    ``channels``, counted from 0, are those that are changed; null is every one.
+    """
 
     minimum: float | None = None
     maximum: float | None = None
@@ -160,17 +220,14 @@ class Clip(_Intensity):
         high = self.upper_percentile if self.maximum is None else self.maximum
         if low is None and high is None:
             raise ValueError("clip needs a minimum or a maximum, as number or as percentile")
-        for share in (self.lower_percentile, self.upper_percentile):
-            if share is not None and not 0 <= share <= 100:
-                raise ValueError(f"percentiles lie in 0..100, not {share}")
+        if self.minimum is not None and self.maximum is not None:
+            _rising(self.minimum, self.maximum, "minimum and maximum")
+        _percentiles(self.lower_percentile, self.upper_percentile)
 
-    def _changed(self, data: NDArray[np.float32]) -> Any:
-        return np.stack([np.clip(part, *self._limits(part)) for part in data])
-
-    def _limits(self, part: NDArray[np.float32]) -> tuple[float | None, float | None]:
+    def _change(self, part: Image) -> None:
         low, high = self.minimum, self.maximum
         if self.lower_percentile is not None:
-            low = float(np.percentile(part, self.lower_percentile))
+            low = _percentile(part, self.lower_percentile)
         if self.upper_percentile is not None:
-            high = float(np.percentile(part, self.upper_percentile))
-        return low, high
+            high = _percentile(part, self.upper_percentile)
+        np.clip(part, low, high, out=part)
