@@ -10,21 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medseg import __version__
 from medseg.errors import Caution, MedsegError
 from medseg.image import LabelMap, Study
 from medseg.io import digests_of, sha256_of, write_atomically
 from medseg.metrics import Measure
 
 Record = dict[str, Any]
-_PACKAGES = ("torch", "monai", "numpy", "scipy", "connected-components-3d", "isal")
+_PACKAGES = ("medseg", "torch", "monai", "numpy", "scipy", "connected-components-3d", "isal")
 
 
 @cache
 def versions() -> Mapping[str, str]:
     """Versions of medseg, Python and the packages that can change a mask."""
-    found = {name: version(name) for name in _PACKAGES}
-    return {"medseg": __version__, "python": platform.python_version(), **found}
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def record_path(output: Path, study: str) -> Path:
