@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from medseg.errors import MedsegError, StudyError
+from medseg.errors import StudyError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,7 +20,7 @@ class Outcome(Generic[Item, Result]):
     item: Item
     seconds: float
     result: Result | None = None
-    error: MedsegError | None = None
+    error: StudyError | None = None
 
 
 def serial(
@@ -28,13 +28,14 @@ def serial(
 ) -> Iterator[Outcome[Item, Result]]:
     """Work on one item after the other, in this process.
 
-    A MedsegError is the item's outcome, and so is memory that ran out; a bug flies.
+    A StudyError is the item's outcome, and so is memory that ran out. What would befall every
+    other item too (a full disk, a model that cannot be used) flies, as a bug does.
     """
     for item in items:
         begun = perf_counter()
         try:
             result = work(item)
-        except MedsegError as error:
+        except StudyError as error:
             yield Outcome(item, perf_counter() - begun, error=error)
         except MemoryError:
             told = StudyError("E_MEMORY", "the machine has not enough memory for this study")

@@ -52,21 +52,35 @@ class _Asked(Step, ABC):
         """Probabilities of every label on the volume's own grid."""
         import torch
 
+        try:
+            with torch.inference_mode():
+                return self._scores(volume, labels)
+        except torch.OutOfMemoryError as error:
+            told = "the network needs more memory than the device has; lower 'batch' or 'window'"
+            raise StudyError("E_GPU_MEMORY", told) from error
+        except RuntimeError as error:
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+            told = "the network needs more memory than the machine has; lower 'batch' or 'window'"
+            raise StudyError("E_MEMORY", told) from error
+
+    def _scores(self, volume: Volume, labels: Labels) -> Scores:
+        import torch
+
         from medseg.models.device import device_named
 
-        with torch.inference_mode():
-            image = torch.from_numpy(volume.data).to(device_named(self.device))
-            logits = self._logits(image, labels)
-            cautions: tuple[Caution, ...] = ()
-            if not torch.isfinite(logits).all():
-                logits, cautions = self._again(image, labels)
-            # In place: these may be the largest numbers of the whole run.
-            if labels.exclusive:
-                logits -= logits.amax(0)
-                logits.exp_()
-                logits /= logits.sum(0)
-            else:
-                logits.sigmoid_()
+        image = torch.from_numpy(volume.data).to(device_named(self.device))
+        logits = self._logits(image, labels)
+        cautions: tuple[Caution, ...] = ()
+        if not torch.isfinite(logits).all():
+            logits, cautions = self._again(image, labels)
+        # In place: these may be the largest numbers of the whole run.
+        if labels.exclusive:
+            logits -= logits.amax(0)
+            logits.exp_()
+            logits /= logits.sum(0)
+        else:
+            logits.sigmoid_()
         return Scores(logits, volume.grid, labels, cautions)
 
     def _again(self, image: Tensor, labels: Labels) -> tuple[Tensor, tuple[Caution, ...]]:

@@ -133,6 +133,41 @@ def test_logits_that_are_never_finite_fail_the_study(tmp_path: Path) -> None:
         step(huge, TWO)
 
 
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "E_GPU_MEMORY"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "E_MEMORY"),
+    ],
+)
+def test_memory_that_runs_out_fails_the_study_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: str
+) -> None:
+    network = Pointwise()
+    step = SlidingWindow(model=network, weights=saved(network, tmp_path), window=(4, 4, 4))
+
+    def run_out(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(SlidingWindow, "_logits", run_out)
+    with pytest.raises(StudyError, match=code):
+        step(scan(4, 4, 4), TWO)
+
+
+def test_another_runtime_error_is_a_bug_and_flies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Pointwise()
+    step = SlidingWindow(model=network, weights=saved(network, tmp_path), window=(4, 4, 4))
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(SlidingWindow, "_logits", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        step(scan(4, 4, 4), TWO)
+
+
 def test_weights_that_changed_on_disk_are_loaded_again(tmp_path: Path) -> None:
     network = Pointwise()
     path = saved(network, tmp_path)

@@ -18,6 +18,7 @@ import pytest
 from support.studies import ball_studies, save
 
 from medseg.errors import InputError, OutputError
+from medseg.io import write_mask
 from medseg.pipeline import Pipeline, Site, load_pipeline
 from medseg.run.events import Event, StudyDone
 from medseg.run.folder import held
@@ -196,6 +197,26 @@ def test_an_interrupted_run_leaves_tables_of_what_was_done(tmp_path: Path) -> No
         run(path, tmp_path / "out", watch=stop)
     assert {row["study"] for row in rows(tmp_path / "out/volumes.csv")} == {"study_00", "study_01"}
     assert states(run(path, tmp_path / "out")) == ["kept", "kept", "done"]
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ball_studies(tmp_path, 3)
+    written = iter(range(10))
+    from medseg.run import predict as verb
+
+    def write(where: Path, *rest: object) -> str:
+        if next(written):
+            raise OutputError("E_DISK_FULL", "is full", where)
+        return write_mask(where, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(verb, "write_mask", write)
+    with pytest.raises(OutputError, match="E_DISK_FULL"):
+        run(path, tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out/masks").glob("*.nii.gz")] == ["study_00.nii.gz"]
+    monkeypatch.undo()
+    assert states(run(path, tmp_path / "out")) == ["kept", "done", "done"]
 
 
 def test_a_site_cannot_change_a_mask(tmp_path: Path) -> None:
