@@ -3,14 +3,16 @@
     python sample_data/make.py --samples
     python sample_data/make.py --modality ct --count 40 --seed 1000 --output data/phantoms
 
-A set has ``images/`` and ``labels/`` with a file a study; labels are those of the modality, or
-with ``--joint`` those of the quickstart, where a brain's numbers follow an abdomen's.
+A set has ``images/`` and ``labels/`` with a file a study. Labels are those of the modality; with
+``--labels joint`` those of the quickstart, where a brain's numbers follow an abdomen's; with
+``--labels all`` an abdomen has 14.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -59,8 +61,8 @@ def make(modality: str, size: str, labels: str, output: Path, seed: int) -> str:
     return name
 
 
-def main() -> None:
-    """Make what was asked for."""
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was asked for; None takes the words of the command line."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--samples", action="store_true", help="the committed samples")
     asked.add_argument("--modality", choices=["ct", "mr"], default="ct")
@@ -69,7 +71,12 @@ def main() -> None:
     asked.add_argument("--size", choices=["small", "full"], default="small")
     asked.add_argument("--labels", choices=["own", "joint", "all"], default="own")
     asked.add_argument("--output", type=Path, default=Path("phantoms"))
-    options = asked.parse_args()
+    return asked.parse_args(words)
+
+
+def main() -> None:
+    """Make what was asked for."""
+    options = arguments()
     if options.samples:
         for modality, seeds in SAMPLES.items():
             for seed in seeds:

@@ -12,7 +12,8 @@ import pytest
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
 sys.path.insert(0, str(SAMPLES))
 
-from phantoms import ct, mr  # noqa: E402 - the folder is on the path from here on
+import make  # noqa: E402 - the folder is on the path from here on
+from phantoms import ct, mr  # noqa: E402
 from phantoms.scanner import Phantom, ct_phantom, mr_phantom  # noqa: E402
 
 
@@ -34,6 +35,12 @@ def volume_ml(made: Phantom, value: int) -> float:
 def centre_mm(made: Phantom, value: int) -> np.ndarray:
     index = np.argwhere(made.labels == value).mean(0)
     return made.affine[:3, :3] @ index + made.affine[:3, 3]
+
+
+def test_the_same_seed_is_the_same_patient(head: Phantom) -> None:
+    again = mr_phantom(2)
+    assert np.array_equal(again.image, head.image)
+    assert np.array_equal(again.labels, head.labels)
 
 
 def test_another_seed_is_another_patient(abdomen: Phantom) -> None:
@@ -97,12 +104,34 @@ def test_the_head_lies_obliquely_in_its_grid(head: Phantom) -> None:
     assert off.max() > 5
 
 
+@pytest.mark.parametrize("kind", ["images", "labels"])
+@pytest.mark.parametrize("name", ["ct_0002", "mr_0001"])
+def test_samples_carry_the_codes_of_a_scanner(kind: str, name: str) -> None:
+    header = nib.load(SAMPLES / name[:2] / kind / f"{name}.nii.gz").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
+    assert header.get_xyzt_units()[0] == "mm"
+    assert np.allclose(header.get_qform(), header.get_sform(), atol=1e-3)
+
+
+def test_joint_labels_of_a_head_follow_those_of_an_abdomen(head: Phantom) -> None:
+    joint = make.phantom("mr", 2, "small", "joint").labels
+    assert np.array_equal(joint > 0, head.labels > 0)
+    assert np.array_equal(np.unique(joint), [0, 7, 8, 9])
+
+
+def test_sets_to_train_on_hold_none_of_the_samples() -> None:
+    first = make.arguments([]).seed
+    assert all(seed < first for seeds in make.SAMPLES.values() for seed in seeds)
+
+
 def test_all_fourteen_labels_are_there_on_request() -> None:
     made = ct_phantom(5, every_label=True)
     assert set(np.unique(made.labels)) == set(range(15))
 
 
-@pytest.mark.parametrize(("modality", "seed"), [("ct", 1), ("ct", 2), ("mr", 1), ("mr", 2)])
+@pytest.mark.parametrize(
+    ("modality", "seed"), [("ct", 1), ("ct", 2), ("ct", 3), ("mr", 1), ("mr", 2)]
+)
 def test_the_committed_samples_can_be_made_again(modality: str, seed: int) -> None:
     made = ct_phantom(seed) if modality == "ct" else mr_phantom(seed)
     name = f"{modality}_{seed:04d}.nii.gz"
@@ -116,4 +145,7 @@ def test_the_committed_samples_can_be_made_again(modality: str, seed: int) -> No
 
 
 def test_the_samples_stay_small() -> None:
-    assert sum(path.stat().st_size for path in SAMPLES.rglob("*.nii.gz")) < 6_000_000
+    assert sum(path.stat().st_size for path in SAMPLES.glob("??/*/*.nii.gz")) < 6_000_000
+    pictures = list((SAMPLES.parent / "docs" / "pictures").glob("phantoms_*.png"))
+    assert len(pictures) == 2
+    assert sum(path.stat().st_size for path in pictures) < 400_000
