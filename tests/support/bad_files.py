@@ -230,7 +230,10 @@ HEADERS = (
     _mha("MHA as text", "E_HEADER_INVALID", "binary", {"BinaryData = True": "BinaryData = False"}),
     _mha("MHA without sizes", "E_HEADER_INVALID", "DimSize", {"DimSize = 5 6 7\n": ""}),
     _mha(
-        "MHA with a header size", "E_HEADER_INVALID", "Size '12'", {"NDims": "HeaderSize = 12\nNDims"}
+        "MHA with a header size",
+        "E_HEADER_INVALID",
+        "Size '12'",
+        {"NDims": "HeaderSize = 12\nNDims"},
     ),
     _mha("MHA in many files", "E_HEADER_INVALID", "list of files", {"LOCAL": "slice%03d.raw"}),
 )
@@ -306,7 +309,9 @@ ODD = (
     _nii("metres", "W_UNITS", "metres", affine=_scaled(0.001), xyzt_units=1),
     _nii("microns", "W_UNITS", "microns", affine=_scaled(1000), xyzt_units=3),
     _nii("unknown unit", "W_UNITS", "6", xyzt_units=6),
-    _nrrd("NRRD in m", "W_UNITS", "in 'm' ", _MINOR | {"endian": 'space units: "m" "m" "m"\nendian'}),
+    _nrrd(
+        "NRRD in m", "W_UNITS", "in 'm' ", _MINOR | {"endian": 'space units: "m" "m" "m"\nendian'}
+    ),
     _mha("MHA in cm", "W_UNITS", "cm", {"2 2 3": ".2 .2 .3", "NDims": "DistanceUnits = cm\nNDims"}),
     _nii(
         "pixdim of another size", "W_SPACING", "5 mm", pixdim=(1, 2, 2, 5, 0, 0, 0, 0), qform_code=0
