@@ -8,18 +8,26 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
+from medseg.errors import PipelineError
+
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def device_named(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then Apple's, then the processor."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    """The device of that name; ``auto`` takes CUDA, then Apple's, then the processor.
+
+    Raises PipelineError E_CONFIG where this machine has no such device.
+    """
+    kinds = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, here in kinds.items() if here), "cpu"))
+    kind, _, number = name.partition(":")
+    here = kind == "cpu" or kinds.get(kind, False)
+    if not here or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
+        raise PipelineError(
+            "E_CONFIG", f"there is no device {name!r} here; 'medseg doctor' tells what there is"
+        )
+    return torch.device(name)
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:

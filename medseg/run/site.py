@@ -11,8 +11,13 @@ from medseg.step import Step
 
 
 def settled(pipeline: Pipeline, site: Site) -> Pipeline:
-    """The pipeline on the site's device; threads and determinism are set for this process."""
+    """The pipeline on the site's device; threads and determinism are set for this process.
+
+    Raises PipelineError E_CONFIG where a device is asked for that this machine has not.
+    """
     import torch
+
+    from medseg.models.device import device_named
 
     if site.threads is not None:
         torch.set_num_threads(site.threads)
@@ -22,9 +27,12 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
         torch.backends.cudnn.benchmark = False
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-    if site.device == "auto":
-        return pipeline
-    moved = tuple(_moved(step, site.device) for step in pipeline.inference)
+    moved = pipeline.inference
+    if site.device != "auto":
+        moved = tuple(_moved(step, site.device) for step in moved)
+    for step in moved:
+        # A device that is not there is told now, not by the first study.
+        device_named(getattr(step, "device", "cpu"))
     return replace(pipeline, inference=moved)
 
 

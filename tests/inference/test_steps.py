@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.errors import ModelError, StudyError
+from medseg.errors import ModelError, PipelineError, StudyError
 from medseg.image import Grid, Label, Labels, Volume
 from medseg.inference import Slices, SlidingWindow, Threshold
 from medseg.models import DynUNet, Network
@@ -237,3 +237,11 @@ def test_a_threshold_wants_one_label_and_a_channel_that_is_there() -> None:
 def test_the_processor_is_always_there() -> None:
     assert device_named("cpu") == torch.device("cpu")
     assert device_named("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "mps:7", "abacus"])
+def test_a_device_that_is_not_here_is_told_by_name(name: str) -> None:
+    if name.startswith("mps") and torch.backends.mps.is_available():
+        pytest.skip("this machine has Apple's device")
+    with pytest.raises(PipelineError, match="medseg doctor"):
+        device_named(name)
