@@ -44,17 +44,24 @@ class ModelFolder:
 
     def described(self) -> Pipeline:
         """The pipeline as the folder keeps it: without the places of this machine."""
+        training = self.pipeline.training
         bare = replace(
             self.pipeline,
             input=replace(self.pipeline.input, path=None, reference=None, memory_gib=None),
             output=None,
-            training=self.pipeline.training and replace(self.pipeline.training, folds=None),
+            training=training and replace(training, folds=None, start=None),
         )
         return self._with_weights(Path(WEIGHTS), bare)
 
     def digest(self, parts: Split) -> str:
         """What a checkpoint must agree with to be taken up: pipeline, recipe and studies."""
-        return sha256((dump_pipeline(self.described()) + repr(parts)).encode()).hexdigest()
+        text = dump_pipeline(self.described()) + repr(parts) + repr(self._begun_from())
+        return sha256(text.encode()).hexdigest()
+
+    def _begun_from(self) -> str | None:
+        """The digest of the weights that training went on from, None where it began anew."""
+        start = self.pipeline.training and self.pipeline.training.start
+        return sha256_of(start) if start else None
 
     def begin(self, held_out: Sequence[Study]) -> None:
         """Write the pipeline, and the held-out studies as a manifest that ``run`` takes."""
@@ -102,6 +109,7 @@ class ModelFolder:
             },
             "minutes": round(minutes, 2),
             "iterations": iterations,
+            "started_from_sha256": self._begun_from(),
             "weights_sha256": sha256_of(self.path / WEIGHTS),
             "versions": dict(versions()),
         }

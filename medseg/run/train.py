@@ -17,6 +17,7 @@ from medseg.inference import Slices, SlidingWindow
 from medseg.io import find_studies, read_labels, read_scan
 from medseg.metrics import Comparison, Dice
 from medseg.models.device import densely, device_named
+from medseg.models.weights import load_weights
 from medseg.pipeline import Pipeline, Site
 from medseg.run.events import EpochDone, Note, StageStarted, Watch, unheard
 from medseg.run.folder import held
@@ -145,6 +146,8 @@ def _cases(pipeline: Pipeline, studies: Sequence[Study], limit: float, watch: Wa
 def _learner(pipeline: Pipeline, step: Asking, recipe: Training) -> Learner:
     torch.manual_seed(recipe.seed)
     module = step.model(len(pipeline.input.channels), pipeline.labels.channels)
+    if recipe.start is not None:
+        load_weights(module, recipe.start)
     objective = Objective(pipeline.labels, recipe.dice_weight, recipe.cross_entropy_weight)
     device = device_named(step.device)
     return Learner(densely(module, step.model.spatial_dims), objective, recipe, device)

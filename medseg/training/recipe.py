@@ -40,6 +40,7 @@ class Training(Step):
     gradient_clip: float = 12.0
     dice_weight: float = 1.0
     cross_entropy_weight: float = 1.0
+    start: Path | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     folds: Path | None = None
     fold_count: int = 5

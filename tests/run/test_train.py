@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -103,6 +104,36 @@ def test_a_stopped_training_goes_on_to_the_same_weights(studies: Path) -> None:
     train(recipe, studies / "stopped")
     weights = "weights.safetensors"
     assert (studies / "stopped" / weights).read_bytes() == (studies / "calm" / weights).read_bytes()
+
+
+def test_a_training_can_go_on_from_other_weights(studies: Path) -> None:
+    recipe = pipeline(studies)
+    assert recipe.training is not None
+    train(recipe, studies / "first")
+    weights = studies / "first/weights.safetensors"
+    finer = replace(recipe.training, start=weights, max_epochs=1, learning_rate=1e-4)
+    begun: list[float] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            begun.append(event.loss)
+
+    train(recipe, studies / "anew", watch=hear)
+    train(replace(recipe, training=finer), studies / "second", watch=hear)
+    # The first epoch goes on about where the other training ended.
+    assert begun[-1] < begun[1]
+    assert begun[-1] == pytest.approx(begun[3], rel=0.2)
+    card = json.loads((studies / "second/card.json").read_text())
+    assert card["started_from_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert json.loads((studies / "first/card.json").read_text())["started_from_sha256"] is None
+
+
+def test_weights_to_start_from_must_fit(studies: Path) -> None:
+    recipe = pipeline(studies)
+    assert recipe.training is not None
+    wrong = replace(recipe.training, start=studies / "nowhere.safetensors")
+    with pytest.raises(ModelError, match="E_CHECKPOINT"):
+        train(replace(recipe, training=wrong), studies / "model")
 
 
 def test_a_finished_training_is_not_done_again(studies: Path) -> None:
