@@ -3,8 +3,9 @@
 from typing import Any
 
 from medseg.postprocess.components import KeepLargest, RemoveSmall
+from medseg.postprocess.holes import FillHoles
 from medseg.postprocess.relabel import Relabel
-from medseg.postprocess.shape import FillHoles, Inside, Smooth
+from medseg.postprocess.shape import Inside, Smooth
 
 POSTPROCESS: dict[str, type[Any]] = {
     "keep_largest": KeepLargest,

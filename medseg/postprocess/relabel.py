@@ -34,6 +34,9 @@ class Relabel(Step):
 
     def __call__(self, mask: LabelMap) -> LabelMap:
         """The mask with the new values and the table that goes with them."""
+        unknown = [name for name in self.values if name not in mask.labels.names]
+        if unknown:
+            raise ValueError(f"values name labels that this mask does not have: {unknown}")
         entries = []
         table = np.zeros(int(mask.data.max(initial=0)) + 1, np.uint16)
         for label in mask.labels:
@@ -44,7 +47,7 @@ class Relabel(Step):
                 table[label.values[0]] = new
             if new:
                 entries.append(replace(label, values=(new,)))
-        labels = Labels(tuple(entries), mask.labels.ignore)
-        if not labels.exclusive:
+        if len({entry.values for entry in entries}) < len(entries):
             raise ValueError(f"relabel gives two labels one value: {dict(self.values)}")
+        labels = Labels(tuple(entries), mask.labels.ignore)
         return LabelMap(table[mask.data].astype(mask_dtype(labels)), mask.grid, labels)

@@ -1,81 +1,19 @@
-"""Steps about the shape of labels: holes, rough surfaces, what lies inside what."""
+"""Steps about the shape of labels: rough surfaces, and what lies inside what."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.image import LabelMap
-from medseg.image.box import box_around
-from medseg.postprocess.choice import chosen, without
+from medseg.postprocess.choice import Box, box_of, chosen, number_of, reach, without
 from medseg.step import Step
 
-Box = tuple[slice, slice, slice]
-
-
-def _box(marked: NDArray[np.bool_], margin: tuple[int, int, int] = (1, 1, 1)) -> Box | None:
-    found = box_around(marked, margin)
-    if found is None:
-        return None
-    x, y, z = (slice(a, b) for a, b in zip(*found, strict=True))
-    return (x, y, z)
-
-
-def _margin(mask: LabelMap, reach_mm: float) -> tuple[int, int, int]:
-    x, y, z = (int(np.ceil(reach_mm / side)) + 1 for side in mask.grid.spacing_mm)
-    return (x, y, z)
-
-
-@dataclass(frozen=True)
-class FillHoles(Step):
-    """Fill background that a label encloses, up to ``max_ml`` a hole.
-
-    ``axis`` fills slice by slice across that axis (2: in axial slices of a RAS volume). Only
-    background is filled, never another label; a region of several values fills with the value it
-    is written by.
-    """
-
-    label_fields: ClassVar[tuple[str, ...]] = ("labels",)
-
-    labels: tuple[str, ...] | None = None
-    max_ml: float | None = None
-    axis: Literal[0, 1, 2] | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_ml is not None and self.max_ml <= 0:
-            raise ValueError(f"max_ml is above 0, not {self.max_ml}")
-
-    def __call__(self, mask: LabelMap) -> LabelMap:
-        """The mask with its holes filled."""
-        data = mask.data.copy()
-        writes = dict(zip(mask.labels.names, mask.labels.painted, strict=True))
-        for name in chosen(mask, self.labels):
-            box = _box(mask.where(name))
-            if box is not None:
-                part = data[box]
-                holes = self._holes(mask.where(name)[box], mask.grid.voxel_ml)
-                part[holes & (part == 0)] = writes[name]
-        return mask.with_data(data)
-
-    def _holes(self, marked: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
-        import cc3d
-        from scipy.ndimage import binary_fill_holes
-
-        if self.axis is None:
-            holes = binary_fill_holes(marked) & ~marked
-        else:
-            slices = np.moveaxis(marked, self.axis, 0)
-            filled = np.stack([binary_fill_holes(one) for one in slices])
-            holes = np.moveaxis(filled, 0, self.axis) & ~marked
-        if self.max_ml is not None:
-            numbered = cc3d.connected_components(holes, connectivity=6)
-            small = np.bincount(numbered.ravel()) * voxel_ml <= self.max_ml + 1e-9
-            small[0] = False
-            holes = small[numbered]
-        return np.asarray(holes)
+_TRUNCATE = 3.0  # standard deviations that a Gaussian reaches
+_TIE = 1e-5  # shares nearer than this are equal, whatever the order of summing makes of them
 
 
 @dataclass(frozen=True)
@@ -83,7 +21,8 @@ class Smooth(Step):
     """Smooth surfaces by a Gaussian of ``radius_mm``, the same in all directions of the world.
 
     Each label's occupancy is blurred and the greatest wins, the background among them, so that
-    labels stay apart and none grows at the cost of a gap.
+    labels stay apart; among equals stays what was there. Voxels go from and to the chosen
+    ``labels`` (null: every one); between two others nothing changes.
     """
 
     label_fields: ClassVar[tuple[str, ...]] = ("labels",)
@@ -96,38 +35,54 @@ class Smooth(Step):
             raise ValueError(f"radius_mm is above 0, not {self.radius_mm}")
 
     def __call__(self, mask: LabelMap) -> LabelMap:
-        """The mask with smoother surfaces; labels that are not chosen stay as they are."""
-        wanted = {v for name in chosen(mask, self.labels) for v in mask.labels[name].values}
-        box = _box(np.isin(mask.data, list(wanted)), _margin(mask, 3 * self.radius_mm))
+        """The mask with smoother surfaces."""
+        wanted = number_of(mask.labels, chosen(mask, self.labels)) > 0
+        # Voxels that change lie within two deviations, and see three further.
+        box = box_of(wanted[mask.data], reach(mask, (_TRUNCATE + 2) * self.radius_mm))
         if box is None:
             return mask
         old = mask.data[box]
-        values = [int(v) for v in np.unique(old) if v == 0 or v in wanted]
-        new, best = old.copy(), np.full(old.shape, -1.0, np.float32)
-        for value in values:
-            share = self._blurred(old == value, mask)
-            wins = share > best
-            best[wins] = share[wins]
-            new[wins] = value
-        fixed = ~np.isin(old, values)
-        new[fixed] = old[fixed]
+        new = self._winners(old, mask)
         data = mask.data.copy()
-        data[box] = new
+        data[box] = np.where(wanted[old] | wanted[new], new, old)
         return mask.with_data(data)
+
+    def _winners(self, old: NDArray[Any], mask: LabelMap) -> NDArray[np.uint16]:
+        """The value of the greatest share at each voxel of a box."""
+        new = np.zeros(old.shape, np.uint16)
+        best = np.zeros(old.shape, np.float32)
+        background = np.ones(old.shape, np.float32)
+        reached = reach(mask, _TRUNCATE * self.radius_mm)
+        for value in np.unique(old[old > 0]):
+            marked = old == value
+            part = box_of(marked, reached)
+            assert part is not None
+            share = self._blurred(marked[part], mask)
+            background[part] -= share
+            share += _TIE * marked[part]
+            wins = share > best[part] + _TIE / 2
+            best[part][wins] = share[wins]
+            new[part][wins] = value
+        background += _TIE * (old == 0)
+        new[background > best + _TIE / 2] = 0
+        return new
 
     def _blurred(self, marked: NDArray[np.bool_], mask: LabelMap) -> NDArray[np.float32]:
         from scipy.ndimage import gaussian_filter
 
         sigma = [self.radius_mm / side for side in mask.grid.spacing_mm]
-        blurred: NDArray[np.float32] = gaussian_filter(
-            marked.astype(np.float32), sigma, mode="nearest"
+        share: NDArray[np.float32] = gaussian_filter(
+            marked.astype(np.float32), sigma, mode="nearest", truncate=_TRUNCATE
         )
-        return blurred
+        return share
 
 
 @dataclass(frozen=True)
 class Inside(Step):
-    """Keep ``label`` only within another label or region, grown by ``margin_mm``."""
+    """Keep ``label`` only within another label or region, grown by ``margin_mm``.
+
+    What lies elsewhere stays in other regions that hold it, else it becomes background.
+    """
 
     label_fields: ClassVar[tuple[str, ...]] = ("label", "within")
 
@@ -142,19 +97,36 @@ class Inside(Step):
             raise ValueError(f"a label is always inside itself: {self.label!r}")
 
     def __call__(self, mask: LabelMap) -> LabelMap:
-        """The mask with background where the label lay elsewhere."""
-        marked, allowed = mask.where(self.label), mask.where(self.within)
-        box = _box(marked | allowed)
+        """The mask without what of the label lay elsewhere."""
+        chosen(mask, (self.label, self.within))
+        allowed = mask.where(self.within)
+        outside = mask.where(self.label) & ~allowed
+        box = box_of(outside)
         if box is None:
             return mask
-        outside = np.zeros(marked.shape, bool)
-        outside[box] = marked[box] & ~self._grown(allowed[box], mask)
-        return without(mask, outside)
+        removed = outside[box]
+        if self.margin_mm > 0:
+            removed[removed] = ~self._near(allowed, box, removed, mask)
+        return without(mask, box, removed, (self.label,)) if removed.any() else mask
 
-    def _grown(self, allowed: NDArray[np.bool_], mask: LabelMap) -> NDArray[np.bool_]:
-        from scipy.ndimage import distance_transform_edt
+    def _near(
+        self, allowed: NDArray[np.bool_], box: Box, asked: NDArray[np.bool_], mask: LabelMap
+    ) -> NDArray[np.bool_]:
+        """Whether each voxel that is asked for has an allowed one within ``margin_mm``."""
+        from scipy.ndimage import binary_erosion
+        from scipy.spatial import cKDTree
 
-        if self.margin_mm == 0 or not allowed.any():
-            return allowed
-        distance = distance_transform_edt(~allowed, sampling=mask.grid.spacing_mm)
-        return np.asarray(distance <= self.margin_mm + 1e-6)
+        start = np.array([side.start for side in box])
+        more = reach(mask, self.margin_mm)
+        first = np.maximum(start - more, 0)
+        x, y, z = (slice(a, b.stop + m) for a, b, m in zip(first, box, more, strict=True))
+        around = allowed[x, y, z]
+        # The nearest voxel is always one of the surface; and a tree of those takes less room
+        # than a map of distances, and knows of oblique and sheared grids.
+        surface = np.argwhere(around & ~binary_erosion(around)) + first
+        if not len(surface):
+            return np.zeros(np.count_nonzero(asked), bool)
+        tree = cKDTree(mask.grid.world(surface))
+        places = mask.grid.world(np.argwhere(asked) + start)
+        distance, _ = tree.query(places, distance_upper_bound=self.margin_mm + 1e-6)
+        return np.asarray(np.isfinite(distance))
