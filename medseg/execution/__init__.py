@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
+from traceback import clear_frames
 from typing import Generic, TypeVar
 
 from medseg.errors import StudyError
@@ -32,13 +33,20 @@ def serial(
     other item too (a full disk, a model that cannot be used) flies, as a bug does.
     """
     for item in items:
+        result, error = None, None
         begun = perf_counter()
         try:
             result = work(item)
-        except StudyError as error:
-            yield Outcome(item, perf_counter() - begun, error=error)
+        except StudyError as failure:
+            _freed(failure)
+            error = failure
         except MemoryError:
-            told = StudyError("E_MEMORY", "the machine has not enough memory for this study")
-            yield Outcome(item, perf_counter() - begun, error=told)
-        else:
-            yield Outcome(item, perf_counter() - begun, result)
+            error = StudyError("E_MEMORY", "the machine has not enough memory for this study")
+        yield Outcome(item, perf_counter() - begun, result, error)
+
+
+def _freed(error: BaseException | None) -> None:
+    """Let go of what the work had in hand: a traceback would keep the scan in memory."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import StudyError
 from medseg.image import LabelMap
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 22  # voxels, so that the counting needs little room beside the masks
+_NEAR_MM = 0.01
 
 
 class Overlap(NamedTuple):
@@ -25,52 +27,56 @@ class Overlap(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two masks on one grid; the labels are the reference's.
+    """Two masks on one grid; the labels are the reference's, each found by its name.
 
-    Voxels whose reference is the ignore value count for neither. Raises StudyError
-    E_LABEL_GEOMETRY where the grids differ.
+    Voxels whose reference is the ignore value count for neither; values of no label are
+    background. Raises StudyError E_LABEL_GEOMETRY where the grids differ.
     """
 
     prediction: LabelMap
     reference: LabelMap
 
     def __post_init__(self) -> None:
-        if not self.prediction.grid.near(self.reference.grid, tolerance_mm=0.01):
-            raise StudyError(
-                "E_LABEL_GEOMETRY",
-                f"prediction {self.prediction.grid.shape} and reference"
-                f" {self.reference.grid.shape} do not share a grid",
-            )
+        predicted, wanted = self.prediction.grid, self.reference.grid
+        if predicted.near(wanted, tolerance_mm=_NEAR_MM):
+            return
+        if predicted.shape != wanted.shape:
+            why = f"have the shapes {predicted.shape} and {wanted.shape}"
+        else:
+            why = f"lie up to {predicted.farthest_corner_mm(wanted):.3g} mm apart"
+        raise StudyError("E_LABEL_GEOMETRY", f"prediction and reference {why}")
 
     @cached_property
     def counts(self) -> Mapping[str, Overlap]:
         """Voxels of every label and region, from one pass over both masks."""
-        labels = self.reference.labels
-        values = [0, *sorted(labels.values)]
-        joint = self._joint(values)
+        known = self.prediction.labels
+        rows, columns = [0, *sorted(known.values)], [0, *sorted(self.reference.labels.values)]
+        joint = self._joint(rows, columns)
         found = {}
-        for label in labels:
-            mine = [values.index(value) for value in label.values]
+        for label in self.reference.labels:
+            mine = known[label.name].values if label.name in known.names else ()
+            row = [rows.index(value) for value in mine]
+            column = [columns.index(value) for value in label.values]
             found[label.name] = Overlap(
-                int(joint[np.ix_(mine, mine)].sum()),
-                int(joint[mine].sum()),
-                int(joint[:, mine].sum()),
+                int(joint[np.ix_(row, column)].sum()),
+                int(joint[row].sum()),
+                int(joint[:, column].sum()),
             )
         return found
 
-    def _joint(self, values: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-        """How often each value of the prediction (rows) meets each of the reference."""
-        # Values of no label are background; the ignore value leads out of the table.
-        side = len(values) + 1
-        table = np.zeros(65536, np.int32)
-        table[values] = np.arange(len(values))
-        ignored = table.copy()
+    def _joint(self, rows: list[int], columns: list[int]) -> NDArray[np.int64]:
+        """How often each value of the prediction (rows) meets each of the reference (columns)."""
+        # The ignore value leads to one column more, which is then left out.
+        side = len(columns) + 1
+        row, column = np.zeros(65536, np.int32), np.zeros(65536, np.int32)
+        row[rows] = np.arange(len(rows)) * side
+        column[columns] = np.arange(len(columns))
         if self.reference.labels.ignore is not None:
-            ignored[self.reference.labels.ignore] = side - 1
+            column[self.reference.labels.ignore] = side - 1
         predicted, wanted = self.prediction.data.ravel(), self.reference.data.ravel()
-        joint = np.zeros(side * side, np.int64)
+        joint = np.zeros(len(rows) * side, np.int64)
         for start in range(0, predicted.size, _CHUNK):
             part = slice(start, start + _CHUNK)
-            code = table[predicted[part]] * side + ignored[wanted[part]]
-            joint += np.bincount(code, minlength=side * side)
-        return joint.reshape(side, side)[:, : side - 1]
+            code = row[predicted[part]] + column[wanted[part]]
+            joint += np.bincount(code, minlength=len(joint))
+        return joint.reshape(len(rows), side)[:, : side - 1]
