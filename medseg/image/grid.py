@@ -46,7 +46,8 @@ class Grid:
         )
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.affine.tobytes()))
+        # 0.0 and -0.0 are equal, so they must not differ here.
+        return hash((self.shape, (self.affine + 0.0).tobytes()))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -74,10 +75,13 @@ class Grid:
     def _axes(self) -> list[tuple[int, float]]:
         """The world axis each voxel axis follows most, each taken once, and its sign."""
         cosines = self.affine[:3, :3] / self.spacing_mm
-        best = max(
-            permutations(range(3)),
-            key=lambda worlds: sum(abs(cosines[world, axis]) for axis, world in enumerate(worlds)),
-        )
+        merit = {
+            worlds: sum(abs(cosines[world, axis]) for axis, world in enumerate(worlds))
+            for worlds in permutations(range(3))
+        }
+        equals = [worlds for worlds in merit if merit[worlds] > max(merit.values()) - 1e-6]
+        # Half-way between two directions, the choice must not hang on the storage order.
+        best = max(equals, key=lambda worlds: _directions(cosines, worlds))
         return [(world, float(np.sign(cosines[world, axis]))) for axis, world in enumerate(best)]
 
     def world(self, index: ArrayLike) -> Affine:
@@ -141,3 +145,10 @@ class Grid:
         corners = np.stack(np.meshgrid(*((0, side) for side in far), indexing="ij"), -1)
         apart = self.world(corners) - other.world(corners)
         return float(np.sqrt((apart**2).sum(-1)).max())
+
+
+def _directions(cosines: Affine, worlds: Sequence[int]) -> list[float]:
+    """Where the axes that stand for x, y and z point, each turned to grow with its own."""
+    axes = np.argsort(worlds)
+    turned = cosines[:, axes] * np.sign(np.diagonal(cosines[:, axes]))
+    return [float(one) for one in np.round(turned, 6).T.ravel()]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.image.grid import Affine, Grid
-from medseg.image.labelmap import LabelMap, mask_dtype
+from medseg.image.labelmap import LabelMap
 from medseg.image.volume import Volume
 
 Mode = Literal["nearest", "linear", "cubic"]
@@ -195,7 +195,7 @@ def resample_labels(mask: LabelMap, grid: Grid) -> LabelMap:
     if maps is not None and all(one.exact for one in maps):
         return LabelMap(_taken(mask.data, maps, grid.shape, 0), grid, mask.labels)
     best = np.zeros(grid.shape, np.float32)
-    result = np.zeros(grid.shape, mask_dtype(mask.labels))
+    result = np.zeros(grid.shape, mask.data.dtype)
     for value in np.unique(mask.data):
         occupied = Volume((mask.data == value).astype(np.float32)[None], mask.grid)
         share = resample(occupied, grid, "linear").data[0]

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from support.affines import ORDERS as STORED
 from support.affines import affines, shapes
+from support.volumes import where_it_lies
 
 from medseg.image import Grid
+from medseg.image.resampling import resample
 
 ORDERS = ["".join(codes) for pairs in permutations(("LR", "PA", "IS")) for codes in product(*pairs)]
 
@@ -38,6 +42,40 @@ def test_a_turned_grid_has_the_axes_asked_for_and_the_same_corners(grid: Grid, o
     mine = np.array(sorted(np.round(grid.world([(0, 0, 0), far]).sum(0), 6)))
     theirs = np.array(sorted(np.round(turned.world([(0, 0, 0), there]).sum(0), 6)))
     assert np.allclose(mine, theirs, atol=1e-5)
+
+
+@given(grids(), st.sampled_from(ORDERS))
+@settings(deadline=None, max_examples=40)
+def test_every_voxel_stays_where_it_was_when_axes_are_turned(grid: Grid, order: str) -> None:
+    turned = resample(where_it_lies(grid), grid.oriented(order))
+    assert np.allclose(turned.data, where_it_lies(turned.grid).data, atol=1e-3)
+
+
+def stored(grid: Grid, order: np.ndarray) -> Grid:
+    """The same voxels in another storage order; columns are copied and negated, not computed."""
+    affine, shape = grid.affine.copy(), []
+    for new in range(3):
+        old = int(np.flatnonzero(order[:, new])[0])
+        sign, side = order[old, new], grid.shape[old]
+        affine[:3, new] = sign * grid.affine[:3, old]
+        affine[:3, 3] += grid.affine[:3, old] * (0 if sign > 0 else side - 1)
+        shape.append(side)
+    x, y, z = shape
+    return Grid(affine, (x, y, z))
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 45), (45, 0, 0), (45, 45, 0), (0, 90, 45), (30, 45, 60)])
+def test_half_way_between_two_directions_all_storage_orders_are_turned_alike(
+    turn: tuple[float, float, float],
+) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.diag([1, 2, 3])
+    grid = Grid(affine.astype(np.float32).astype(float), (4, 5, 6))
+    first = grid.oriented("RAS")
+    for order in STORED:
+        other = stored(grid, order).oriented("RAS")
+        assert other.shape == first.shape
+        assert np.allclose(other.affine, first.affine, atol=1e-5)
 
 
 @given(grids())
@@ -79,6 +117,19 @@ def test_a_sheared_voxel_has_the_volume_of_its_box_and_an_angle() -> None:
     assert Grid(np.eye(4), (3, 3, 3)).shear_degrees == pytest.approx(0)
 
 
+@given(affines(), st.tuples(*[st.floats(-1.5, 1.5)] * 3))
+@settings(deadline=None, max_examples=40)
+def test_a_voxels_volume_is_that_of_the_box_between_its_corners(
+    affine: np.ndarray, shears: tuple[float, float, float]
+) -> None:
+    affine = affine.copy()
+    affine[:3, :3] = affine[:3, :3] @ (np.eye(3) + np.diag(shears[:2], 1) + np.diag(shears[2:], 2))
+    grid = Grid(affine, (2, 2, 2))
+    origin, x, y, z = grid.world([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+    box = abs(np.dot(np.cross(x - origin, y - origin), z - origin))
+    assert grid.voxel_ml == pytest.approx(box / 1000)
+
+
 def test_near_measures_corners_not_numbers() -> None:
     affine = np.eye(4)
     affine[0, 0] = 1.0001
@@ -95,6 +146,9 @@ def test_equal_grids_are_equal_and_frozen() -> None:
     assert hash(grid) == hash(Grid(np.eye(4), (2, 3, 4)))
     assert grid != Grid(np.eye(4), (2, 3, 5))
     assert grid != "a grid"
+    minus = np.eye(4)
+    minus[:3, 3] = -0.0
+    assert hash(Grid(minus, (2, 3, 4))) == hash(grid)
     with pytest.raises(ValueError, match="read-only"):
         grid.affine[0, 0] = 2
 

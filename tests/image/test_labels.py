@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medseg.image import Grid, Label, LabelMap, Labels, Volume, mask_dtype
 
@@ -65,6 +67,18 @@ def test_a_region_is_where_any_of_its_values_is() -> None:
     data = np.arange(6, dtype=np.uint8).reshape(6, 1, 1)
     mask = LabelMap(data, Grid(np.eye(4), (6, 1, 1)), Labels(BRATS))
     assert mask.where("core").ravel().tolist() == [False, True, False, False, True, False]
+    assert mask.where("enhancing").ravel().tolist() == [False, False, False, False, True, False]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([np.uint8, np.uint16]), st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_volumes_are_those_of_counting_each_region(seed: int, dtype: type, turned: bool) -> None:
+    chance = np.random.default_rng(seed)
+    data = chance.integers(0, 6, chance.integers(1, 9, 3)).astype(dtype)
+    data = data.T if turned else data
+    mask = LabelMap(data, Grid(np.diag([1.0, 2.0, 3.0, 1.0]), data.shape), Labels(BRATS))
+    by_hand = {label.name: np.isin(data, label.values).sum() * 0.006 for label in BRATS}
+    assert mask.volumes_ml() == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize(("highest", "dtype"), [(255, np.uint8), (256, np.uint16)])

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from support.affines import affines
+from support.volumes import where_it_lies
 
 from medseg.image import Grid, Label, LabelMap, Labels, Volume
 from medseg.image.box import box_around
@@ -38,6 +39,20 @@ def test_crop_pad_flip_and_swap_there_and_back_are_exact(
     )
 
 
+@given(affines(), shapes, st.tuples(*[st.floats(0.4, 3)] * 3))
+@settings(deadline=None, max_examples=40)
+def test_interpolated_positions_are_positions(
+    affine: np.ndarray, shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> None:
+    scan = where_it_lies(Grid(affine, shape))
+    target = scan.grid.spaced(spacing)
+    at = positions(target, scan.grid)
+    far = np.reshape(np.asarray(shape) - 1, (3, 1, 1, 1))
+    within = ((at >= 0) & (at <= far)).all(0)
+    mine, there = resample(scan, target).data, where_it_lies(target).data
+    assert np.allclose(mine[:, within], there[:, within], atol=2e-3)
+
+
 def positions(target: Grid, source: Grid) -> np.ndarray:
     index = np.stack(np.meshgrid(*map(np.arange, target.shape), indexing="ij"), -1)
     world = np.concatenate([target.world(index), np.ones((*target.shape, 1))], -1)
@@ -60,6 +75,17 @@ def test_linear_interpolation_agrees_with_scipy_on_any_grid(
         at = positions(target, scan.grid)
         book = [map_coordinates(c.astype(float), at, order=1, mode="nearest") for c in scan.data]
         assert np.allclose(mine, book, atol=1e-4)
+
+
+def test_the_nearest_voxel_is_the_one_whose_centre_is_nearest() -> None:
+    scan = volume(Grid(np.diag([2.0, 1.5, 3.0, 1.0]), (9, 11, 8)))
+    turned = scan.grid.affine.copy()
+    turned[:2, :2] = [[1.6, -0.9], [1.2, 1.2]]
+    for target in (scan.grid.spaced((1.3, 1.1, 1.7)), Grid(turned, (5, 6, 7))):
+        at = np.rint(positions(target, scan.grid)).astype(int)
+        near = tuple(np.clip(a, 0, side - 1) for a, side in zip(at, scan.grid.shape, strict=True))
+        mine = resample(scan, target, "nearest").data
+        assert np.array_equal(mine, scan.data[(slice(None), *near)])
 
 
 def test_a_spline_agrees_with_scipy_and_stays_in_range() -> None:
@@ -123,6 +149,24 @@ def test_masks_are_decided_by_occupancy_not_by_the_nearest_voxel() -> None:
     book = np.array([0, 1, 700])[np.argmax(shares, 0)]
     assert (result.data != book).mean() < 1e-3
     assert resample_labels(there, there.grid) is there
+
+
+def test_values_that_the_table_does_not_know_are_kept() -> None:
+    grid = Grid(np.diag([2.0, 2.0, 2.0, 1.0]), (6, 6, 6))
+    small = Labels((Label("a", (1,)),))
+    there = LabelMap(np.full(grid.shape, 300, np.uint16), grid, small)
+    assert np.unique(resample_labels(there, grid.spaced((0.9, 1.1, 3))).data).tolist() == [300]
+
+
+def test_beyond_an_oblique_masks_field_of_view_is_background() -> None:
+    there = mask(Grid(np.diag([2.0, 2.0, 2.0, 1.0]), (10, 10, 10)))
+    full = there.with_data(np.ones_like(there.data))
+    turned = np.eye(4)
+    turned[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    turned[:3, 3] = -6
+    result = resample_labels(full, Grid(turned, (30, 30, 30)))
+    at = positions(result.grid, there.grid)
+    assert np.array_equal(result.data == 1, ((at >= -0.5) & (at <= 9.5)).all(0))
 
 
 @given(st.integers(0, 3), st.integers(0, 5))

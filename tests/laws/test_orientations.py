@@ -66,12 +66,15 @@ WORLDS = {
     "straight, isotropic": ((1.0, 1.0, 1.0), (0, 0, 0), (19, 22, 17)),
     "straight, anisotropic": ((0.7, 0.7, 5.0), (0, 0, 0), (31, 26, 7)),
     "oblique, odd sizes": ((0.9, 1.4, 2.3), (14, -9, 21), (23, 17, 13)),
+    "half-way between two axes": ((0.8, 1.2, 2.0), (0, 0, 45), (21, 16, 9)),
+    "one thick slice": ((0.9, 0.9, 8.0), (5, 0, 0), (25, 22, 1)),
 }
+LARGE = ((0.8, 1.1, 2.5), (35, -20, 10), (71, 64, 33))
 
 
 def world(name: str) -> Volume:
     """An image in a patient; its affine as float32 keeps it."""
-    spacing, degrees, shape = WORLDS[name]
+    spacing, degrees, shape = WORLDS.get(name, LARGE)
     affine = np.eye(4)
     affine[:3, :3] = turned(degrees) @ np.diag(spacing)
     affine[:3, 3] = (-13.7, 42.1, 8.3)
@@ -139,7 +142,7 @@ def test_all_48_storage_orders_give_the_same_world_mask(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", [*WORLDS, "large"])
 def test_an_ensemble_of_2d_and_3d_keeps_the_law(
     name: str, pipelines: dict[str, Pipeline], tmp_path: Path
 ) -> None:
