@@ -16,7 +16,11 @@ from medseg.models.weights import load_weights
 
 @lru_cache(maxsize=8)
 def filled(
-    model: Network, weights: Path, channels: tuple[int, int], device: str, stamp: int
+    model: Network,
+    weights: Path,
+    channels: tuple[int, int],
+    device: str,
+    stamp: tuple[int, ...],
 ) -> nn.Module:
     """The network with its weights, for inference; kept while the file stays as it is.
 

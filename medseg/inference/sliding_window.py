@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from medseg.errors import Caution, ModelError, StudyError
 from medseg.image import Labels, Volume
 from medseg.inference.scores import Scores
@@ -69,7 +71,9 @@ class _Asked(Step, ABC):
 
         from medseg.models.device import device_named
 
-        image = torch.from_numpy(volume.data).to(device_named(self.device))
+        # torch takes neither arrays that cannot be written to nor those that run backwards.
+        data = np.require(volume.data, requirements=["C", "W"])
+        image = torch.from_numpy(data).to(device_named(self.device))
         logits = self._logits(image, labels)
         cautions: tuple[Caution, ...] = ()
         if not torch.isfinite(logits).all():
@@ -102,15 +106,22 @@ class _Asked(Step, ABC):
             raise ModelError(
                 "E_CHECKPOINT", "the pipeline names no weights; train it, or give a model folder"
             )
-        stamp = self.weights.stat().st_mtime_ns if self.weights.exists() else 0
         channels = (image.shape[0], labels.channels)
-        module = filled(self.model, self.weights, channels, str(image.device), stamp)
+        module = filled(self.model, self.weights, channels, str(image.device), _stamp(self.weights))
 
         def ask(windows: Any) -> Any:
             with autocast(image.device, self.precision):
                 return module(windows)
 
         return mirrored(ask, mirror)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does, be it rewritten or replaced."""
+    if not path.exists():
+        return ()
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medseg.errors import StudyError
 from medseg.image import Labels, Volume
 from medseg.inference.scores import Scores
@@ -16,8 +19,9 @@ class Threshold(Step):
     """One label where a channel's intensity lies in a range, ends included.
 
     ``minimum`` and ``maximum`` are in the units of the preprocessed image (HU for a CT that
-    was not scaled). ``method: otsu`` (Otsu 1979, doi:10.1109/TSMC.1979.4310076) finds the
-    minimum of each scan. The pipeline has exactly one label.
+    was not scaled). ``method: otsu`` (Otsu 1979, doi:10.1109/TSMC.1979.4310076) takes what is
+    above each scan's own threshold; in a constant scan nothing is. The pipeline has exactly one
+    label.
     """
 
     minimum: float | None = None
@@ -37,7 +41,6 @@ class Threshold(Step):
 
     def __call__(self, volume: Volume, labels: Labels) -> Scores:
         """1 inside the range and 0 outside, as probabilities of the only label."""
-        import numpy as np
         import torch
 
         if len(labels) != 1:
@@ -47,17 +50,20 @@ class Threshold(Step):
                 "E_NDIM", f"threshold reads channel {self.channel} of {volume.channels}"
             )
         image = volume.data[self.channel]
-        low = self._otsu(volume) if self.method == "otsu" else self.minimum
         chosen = np.ones(image.shape, bool)
-        if low is not None:
-            chosen &= image >= low
+        if self.method == "otsu":
+            chosen &= image > _otsu(image)
+        if self.minimum is not None:
+            chosen &= image >= self.minimum
         if self.maximum is not None:
             chosen &= image <= self.maximum
         inside = torch.from_numpy(chosen.astype(np.float32))
         data = torch.stack([1 - inside, inside]) if labels.exclusive else inside[None]
         return Scores(data, volume.grid, labels)
 
-    def _otsu(self, volume: Volume) -> float:
-        from skimage.filters import threshold_otsu
 
-        return float(threshold_otsu(volume.data[self.channel]))
+def _otsu(image: NDArray[np.float32]) -> float:
+    from skimage.filters import threshold_otsu
+
+    # One row of voxels, or a volume of three or four slices would be taken for a colour picture.
+    return float(threshold_otsu(image.ravel()))

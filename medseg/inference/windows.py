@@ -23,7 +23,8 @@ def starts(length: int, window: int, overlap: float) -> list[int]:
     """Where windows begin along an axis: evenly, the first and the last at the ends."""
     if length <= window:
         return [0]
-    step = max(1, int(window * (1 - overlap)))
+    # A little more than the product, as 10 * (1 - 0.8) is 1.9999999999999996.
+    step = max(1, int(window * (1 - overlap) + 1e-6))
     count = -(-(length - window) // step) + 1
     return [round(i * (length - window) / (count - 1)) for i in range(count)]
 

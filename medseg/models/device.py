@@ -18,12 +18,16 @@ def device_named(name: str) -> torch.device:
 
     Raises PipelineError E_CONFIG where this machine has no such device.
     """
-    kinds = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    counts = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
     if name == "auto":
-        return torch.device(next((kind for kind, here in kinds.items() if here), "cpu"))
-    kind, _, number = name.partition(":")
-    here = kind == "cpu" or kinds.get(kind, False)
-    if not here or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
+        return torch.device(next(kind for kind, count in counts.items() if count))
+    kind, colon, number = name.partition(":")
+    place = number if colon else "0"
+    if not place.isdecimal() or int(place) >= counts.get(kind, 0):
         raise PipelineError(
             "E_CONFIG", f"there is no device {name!r} here; 'medseg doctor' tells what there is"
         )

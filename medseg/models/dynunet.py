@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from medseg.models.fitting import cropped, padded
+from medseg.models.fitting import covered, cropped, padded
 from medseg.models.network import Network
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class DynUNet(Network):
         multiples = [prod(axis) for axis in zip(*strides, strict=True)]
 
         class Fitted(MonaiDynUNet):  # type: ignore[misc]
-            """Takes any size, and leaves coarse logits at their own size."""
+            """Takes any size; leaves coarse logits at their own size, as far as the image went."""
 
             def __init__(self, **options: Any) -> None:
                 super().__init__(**options)
@@ -95,8 +95,9 @@ class DynUNet(Network):
                 logits = cropped(self.output_block(decoded[-1]), image.shape[2:])
                 if not (self.training and self.deep_supervision):
                     return logits
+                full = decoded[-1].shape[2:]
                 coarse = zip(self.deep_supervision_heads, decoded[-2::-1], strict=False)
-                return [logits, *(head(features) for head, features in coarse)]
+                return [logits, *(cropped(head(f), covered(image, full, f)) for head, f in coarse)]
 
         return Fitted(
             spatial_dims=self.spatial_dims,

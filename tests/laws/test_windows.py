@@ -59,6 +59,14 @@ def test_windows_begin_at_the_start_end_at_the_end_and_leave_no_gap(
     assert (gaps <= window).all()
 
 
+@pytest.mark.parametrize(
+    ("window", "overlap", "step"), [(10, 0.8, 2), (160, 0.9, 16), (100, 0.7, 30), (7, 0.5, 3)]
+)
+def test_windows_are_as_few_as_the_overlap_allows(window: int, overlap: float, step: int) -> None:
+    assert len(starts(window + 20 * step, window, overlap)) == 21
+    assert len(starts(window + 20 * step + 1, window, overlap)) == 22
+
+
 def test_half_overlap_shares_half_a_window() -> None:
     assert starts(96, 32, 0.5) == [0, 16, 32, 48, 64]
 

@@ -35,6 +35,21 @@ def test_any_size_goes_in_and_logits_of_that_size_come_out(
 
 
 @pytest.mark.parametrize(("name", "dims"), EVERY)
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_a_single_voxel_is_an_image_too(name: str, dims: Dims, side: int) -> None:
+    """Also where the lowest level would be left with one voxel."""
+    module, space = built(name, dims), (side,) * dims
+    image = torch.randn(1, 1, *space)
+    with torch.no_grad():
+        said = module.eval()(image)
+        assert said.shape == (1, 3, *space)
+        assert said.isfinite().all()
+        assert torch.equal(module(image), said)
+        heads = module.train()(image)
+    assert (heads if isinstance(heads, torch.Tensor) else heads[0]).shape == (1, 3, *space)
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
 def test_gradients_reach_every_parameter(name: str, dims: Dims) -> None:
     module = built(name, dims).train()
     logits = module(torch.randn(2, 1, *SPACES[dims]))
@@ -75,27 +90,46 @@ def test_every_network_says_where_it_comes_from(name: str) -> None:
     assert network.good_for
 
 
-def test_dynunet_is_monais_own() -> None:
+def test_the_largest_usual_dynunet_has_as_many_parameters_as_nnunets() -> None:
+    with torch.device("meta"):
+        mine = DynUNet(widths=(32, 64, 128, 256, 320, 320))(1, 2)
+    assert sum(p.numel() for p in mine.parameters()) == 31_189_410
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_dynunet_is_monais_own(dims: Dims, norm: Any, residual: bool) -> None:
     """Same parameters, same numbers; MONAI registers its blocks twice."""
     from monai.networks.nets import DynUNet as Monai
 
-    widths = (32, 64, 128, 256, 320, 320)
-    mine = DynUNet(widths=widths)(1, 2)
-    assert sum(p.numel() for p in mine.parameters()) == 31_189_410
-    small = DynUNet(widths=(4, 6, 8), strides=(2, (1, 2, 2)), kernels=(3, (1, 3, 3), 3))
-    module = small(1, 2).eval()
+    flat_kernel, flat_stride = (1, 3, 3)[:dims], (1, 2, 2)[:dims]
+    mine = DynUNet(
+        spatial_dims=dims,
+        widths=(4, 6, 8),
+        strides=(2, flat_stride),
+        kernels=(3, flat_kernel, 3),
+        norm=norm,
+        residual=residual,
+    )
+    module = mine(1, 2).eval()
     theirs = Monai(
-        3,
+        dims,
         1,
         2,
-        [3, (1, 3, 3), 3],
-        [1, 2, (1, 2, 2)],
-        [2, (1, 2, 2)],
+        [3, flat_kernel, 3],
+        [1, 2, flat_stride],
+        [2, flat_stride],
         filters=[4, 6, 8],
-        norm_name=("INSTANCE", {"affine": True}),
+        norm_name=("INSTANCE", {"affine": True}) if norm == "instance" else "BATCH",
+        res_block=residual,
     ).eval()
-    theirs.load_state_dict(module.state_dict(), strict=False)
-    image = torch.randn(1, 1, 8, 8, 12)
+    left = theirs.load_state_dict(module.state_dict(), strict=False)
+    assert left.unexpected_keys == []
+    assert all(key.startswith("skip_layers.") for key in left.missing_keys)
+    once = {p.data_ptr(): p.numel() for p in theirs.parameters()}
+    assert sum(p.numel() for p in module.parameters()) == sum(once.values())
+    image = torch.randn(1, 1, *(8, 8, 12)[:dims])
     with torch.no_grad():
         assert torch.allclose(theirs(image), module(image), atol=1e-6)
 
@@ -123,6 +157,21 @@ def test_coarse_logits_are_left_at_their_own_size() -> None:
     module = DynUNet(widths=(4, 6, 8, 8), deep_supervision=2)(1, 2).train()
     sizes = [tuple(head.shape[2:]) for head in module(torch.randn(1, 1, 16, 16, 16))]
     assert sizes == [(16, 16, 16), (8, 8, 8), (4, 4, 4)]
+
+
+def test_coarse_logits_end_where_the_image_does() -> None:
+    """A side of 9 is padded to 16; of 8 coarse voxels 5 lie over the image, of 4 there are 3."""
+    module = DynUNet(widths=(4, 6, 8, 8), deep_supervision=2)(1, 2).train()
+    sizes = [tuple(head.shape[2:]) for head in module(torch.randn(1, 1, 9, 16, 3))]
+    assert sizes == [(9, 16, 3), (5, 8, 2), (3, 4, 1)]
+
+
+def test_dropout_drops_while_training_and_only_then() -> None:
+    torch.manual_seed(0)
+    module = DynUNet(widths=(4, 6, 8), dropout=0.5)(1, 2)
+    image = torch.randn(1, 1, 8, 8, 8)
+    assert not torch.equal(module.train()(image), module(image))
+    assert torch.equal(module.eval()(image), module(image))
 
 
 def harmed(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
