@@ -92,10 +92,11 @@ class RandFlip(Augmentation):
 class RandAffine(Augmentation):
     """Turn by up to ``rotate_degrees``, scale by ``scale_range``, shift by ``translate_voxels``.
 
-    One number an axis, or one for all. A scale above 1 magnifies. Zeros come in from outside.
+    One angle for all axes or one for each of three; a 2D patch is turned by the first. A scale
+    above 1 magnifies. Zeros come in from outside.
     """
 
-    rotate_degrees: float | tuple[float, ...] = 15.0
+    rotate_degrees: float | tuple[float, float, float] = 15.0
     scale_range: tuple[float, float] = (0.85, 1.2)
     isotropic: bool = True
     translate_voxels: float = 0.0
@@ -103,8 +104,14 @@ class RandAffine(Augmentation):
     def __post_init__(self) -> None:
         super().__post_init__()
         _within("scale_range", self.scale_range, 0.1)
+        if min(self._angles()) < 0:
+            raise ValueError(f"rotate_degrees is 0 or more, not {self.rotate_degrees}")
         if self.translate_voxels < 0:
             raise ValueError(f"translate_voxels is 0 or more, not {self.translate_voxels}")
+
+    def _angles(self) -> tuple[float, float, float]:
+        turns = self.rotate_degrees
+        return turns if isinstance(turns, tuple) else (turns, turns, turns)
 
     def __call__(self, patch: Patch, chance: RandomState) -> Patch:
         """Both moved by one random affine, interpolated once."""
@@ -113,10 +120,7 @@ class RandAffine(Augmentation):
         if chance.uniform() >= self.prob:
             return patch
         dims = patch[0].ndim - 1
-        turns = self.rotate_degrees
-        if not isinstance(turns, tuple):
-            turns = (turns,) * 3
-        angles = [chance.uniform(-t, t) * pi / 180 for t in turns][: 3 if dims == 3 else 1]
+        angles = [chance.uniform(-turn, turn) * pi / 180 for turn in self._angles()]
         # MONAI's matrix reads from the source: to magnify is to step less far.
         scales = [1 / chance.uniform(*self.scale_range) for _ in range(dims)]
         if self.isotropic:
@@ -142,6 +146,11 @@ class RandGaussianNoise(_OfIntensity):
 
     prob: float = 0.15
     std: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.std < 0:
+            raise ValueError(f"std is 0 or more, not {self.std}")
 
     def _transform(self) -> Any:
         from monai.transforms import RandGaussianNoise as Monai

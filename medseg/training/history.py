@@ -56,7 +56,8 @@ def history_png(epochs: Sequence[Epoch], labels: Labels) -> bytes:
     left.set(xlabel="minutes", ylabel="training loss")
     right = left.twinx()
     for label in labels:
-        points = [(e.minutes, e.dice[label.name]) for e in epochs if e.dice.get(label.name)]
+        found = [(e.minutes, e.dice.get(label.name)) for e in epochs]
+        points = [(minutes, dice) for minutes, dice in found if dice is not None]
         if points:
             minutes, dice = zip(*points, strict=True)
             right.plot(minutes, dice, marker="o", markersize=3, label=label.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import cos, pi
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,9 @@ class Learner:
         The loss stays on the device, so that nothing waits for it.
         """
         self._set_rate(spent)
+        # Dropout draws by the number of the step too, so that there is no state to be saved.
+        chance = np.random.SeedSequence([self.recipe.seed, self.iteration])
+        torch.manual_seed(int(chance.generate_state(1)[0]))
         images = images.to(self.device, non_blocking=True)
         images = images.contiguous(memory_format=layout(images.ndim - 2))
         targets = targets.to(self.device, non_blocking=True)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from medseg.errors import ModelError
 from medseg.io import write_atomically
 from medseg.models.weights import weights_bytes
 from medseg.training.history import Epoch
+from medseg.training.interruption import whole
 from medseg.training.learner import Learner
 from medseg.training.sampling import Sampler
 
@@ -61,7 +63,8 @@ class Loop:
         recipe = self.learner.recipe
         try:
             for images, targets, losses in self._batches():
-                losses.append(self.learner.step(images, targets, self.spent))
+                with whole():
+                    losses.append(self.learner.step(images, targets, self.spent))
                 self.seconds = perf_counter() - begun
                 if self.learner.iteration % recipe.batches and self.spent < 1:
                     continue
@@ -102,9 +105,15 @@ class Loop:
         self.watch(epoch, self.spent)
 
     def _save_weights(self) -> None:
-        write_atomically(
-            self.folder / "weights.safetensors", weights_bytes(self.learner.average.state_dict())
-        )
+        weights = self.learner.average.state_dict()
+        if not all(tensor.isfinite().all() for tensor in weights.values()):
+            raise ModelError(
+                "E_CHECKPOINT",
+                "the weights are no longer finite numbers, and were not saved; lower"
+                " training.learning_rate, or set training.precision to float32",
+                self.folder,
+            )
+        write_atomically(self.folder / "weights.safetensors", weights_bytes(weights))
 
     def save(self) -> None:
         """Keep weights and checkpoint, each written whole or not at all."""
@@ -123,7 +132,7 @@ class Loop:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.learner.device, weights_only=True)
+        state = _loaded(path, self.learner.device)
         if state["digest"] != self.digest:
             raise ModelError(
                 "E_CHECKPOINT",
@@ -134,3 +143,16 @@ class Loop:
         self.learner.restore(state["learner"])
         self.seconds = state["seconds"]
         self.epochs[:] = [Epoch(**epoch) for epoch in state["epochs"]]
+
+
+def _loaded(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    # A damaged archive can end in almost any error, by where it was hit.
+    except Exception as error:
+        raise ModelError(
+            "E_CHECKPOINT",
+            f"is damaged ({type(error).__name__}); remove it to begin anew",
+            path,
+        ) from error
+    return state

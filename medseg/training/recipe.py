@@ -17,12 +17,13 @@ class Training(Step):
     The budget is ``max_minutes`` of training (validation and reading included), or
     ``max_epochs`` of ``batches`` each, whichever ends first; the learning rate follows the
     share of the budget that is spent. ``patch`` is in voxels of the preprocessed grid, two
-    sides for a network on slices. At least the share ``foreground`` of each batch is centred on
-    a voxel of a label, each label equally often. The loss is Dice plus cross-entropy,
-    coarser heads halving in weight. ``ema`` averages the weights over the last steps and is
-    what is kept. ``folds`` is a JSON file ``{fold: [study, ...]}``; without one, studies are
-    dealt to ``fold_count`` folds by the seed. ``validate`` studies of the fold that is held
-    out are segmented every ``validate_minutes``.
+    sides for a network on slices. The share ``foreground`` of each batch, in whole patches
+    and at least one unless it is 0, is centred on a voxel of a label, each label equally often.
+    The loss is Dice plus cross-entropy, coarser heads halving in weight. ``ema`` averages the
+    weights over the last steps and is what is kept. ``start`` is a weights file to go on from.
+    ``folds`` is a JSON file ``{fold: [study, ...]}``; without one, studies are dealt to
+    ``fold_count`` folds by the seed. ``validate`` studies of the fold that is held out are
+    segmented every ``validate_minutes``.
     """
 
     patch: tuple[int, int, int] | tuple[int, int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,11 +51,13 @@ class Sampler:
         """Images (B, C, *space) and targets (B, 1, *space) of batch ``number``."""
         chance = np.random.default_rng([self.recipe.seed, number])
         axis = int(chance.choice(self.axes)) if self.axes else None
-        forced = round(self.recipe.batch * (1 - self.recipe.foreground))
+        free = round(self.recipe.batch * (1 - self.recipe.foreground))
+        if self.recipe.foreground > 0:
+            free = min(free, self.recipe.batch - 1)
         patches = []
         for place in range(self.recipe.batch):
             case = self._case(number * self.recipe.batch + place)
-            patch = self._patch(case, chance, place >= forced, axis)
+            patch = self._patch(case, chance, place >= free, axis)
             legacy = np.random.RandomState(chance.integers(1 << 32, dtype=np.uint32))
             for change in self.recipe.augmentation:
                 patch = change(patch, legacy)
@@ -88,17 +91,15 @@ class Sampler:
             for at, side, n in zip(first, sides, shape, strict=True)
         ]
         image = _cut(case.image.data, start, sides)
-        target = _cut(case.target.data[None].astype(np.float32), start, sides)
+        target = _cut(case.target.data[None], start, sides).astype(np.float32)
         if axis is not None:
             image, target = image.squeeze(1 + axis), target.squeeze(1 + axis)
         return torch.from_numpy(image), torch.from_numpy(target)
 
 
-def _cut(
-    data: NDArray[np.float32], start: Sequence[int], sides: Sequence[int]
-) -> NDArray[np.float32]:
+def _cut(data: NDArray[Any], start: Sequence[int], sides: Sequence[int]) -> NDArray[Any]:
     """``data (C, X, Y, Z)`` from ``start`` on, with zeros where it does not reach."""
-    out = np.zeros((data.shape[0], *sides), np.float32)
+    out = np.zeros((data.shape[0], *sides), data.dtype)
     source, place = [slice(None)], [slice(None)]
     for first, side, length in zip(start, sides, data.shape[1:], strict=True):
         low, high = max(first, 0), min(first + side, length)
