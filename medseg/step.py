@@ -8,8 +8,10 @@ A room lists its steps in one literal dict; other packages add theirs by an entr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -50,6 +52,26 @@ def _from_outside(room: str) -> dict[str, type[Any]]:
     return {point.name: point.load() for point in _announced().select(group=f"medseg.{room}")}
 
 
-def steps_of(room: str, table: Mapping[str, type[Any]]) -> dict[str, type[Any]]:
+class Places(Mapping[str, type[Any]]):
+    """A room's names and where their classes are, ``module:Class``; imported when asked for."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def __getitem__(self, name: str) -> type[Any]:
+        module, _, attribute = self._places[name].partition(":")
+        found: type[Any] = getattr(import_module(module), attribute)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def steps_of(room: str, table: Mapping[str, type[Any]]) -> Mapping[str, type[Any]]:
     """The room's own steps and those that installed packages add to it; its own win."""
-    return {**_from_outside(room), **table}
+    outside = _from_outside(room)
+    # ChainMap only reads; its type asks for more than that.
+    return ChainMap(table, outside) if outside else table  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from medseg.models.fitting import covered, cropped, padded
+from medseg.models.heads import halving
 from medseg.models.network import Network
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class DynUNet(Network):
                     return logits
                 full = decoded[-1].shape[2:]
                 coarse = zip(self.deep_supervision_heads, decoded[-2::-1], strict=False)
-                return [logits, *(cropped(head(f), covered(image, full, f)) for head, f in coarse)]
+                heads = [logits, *(cropped(head(f), covered(image, full, f)) for head, f in coarse)]
+                return halving(heads)
 
         return Fitted(
             spatial_dims=self.spatial_dims,

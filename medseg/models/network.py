@@ -19,8 +19,8 @@ class Network(Step, ABC):
     """A network before it is built; the YAML names it by ``name``.
 
     The module takes (B, C, *space) and gives logits (B, K, *space) of the same space. While it
-    trains it may give a list instead: those logits first, then coarser ones to be supervised
-    as well.
+    trains it may give a list of heads instead (``medseg.models.heads``): those logits first,
+    then what is to be supervised beside them.
     """
 
     name: ClassVar[str]

@@ -119,6 +119,8 @@ def _plain(value: Any, folder: Path | None) -> Any:
 
 
 def _name(step: Any) -> str:
+    if isinstance(step, Network) and rooms.table("models").get(step.name) is type(step):
+        return step.name
     name = rooms.names().get(type(step))
     if name is None:
         raise ValueError(f"{type(step).__name__} is in no room's table, so it has no YAML name")

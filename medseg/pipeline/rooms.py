@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -22,7 +23,7 @@ ROOMS = {
 
 
 @cache
-def table(room: str) -> dict[str, type[Any]]:
+def table(room: str) -> Mapping[str, type[Any]]:
     """Every step of a room by its name, those of other installed packages too."""
     return steps_of(room, getattr(import_module(ROOMS[room]), room.upper()))
 
@@ -40,5 +41,6 @@ def room_of(base: Any, field: str) -> str | None:
 
 @cache
 def names() -> dict[type[Any], str]:
-    """What each step is called in its room."""
-    return {step: name for room in ROOMS for name, step in table(room).items()}
+    """What each step is called in its room; networks bear their names themselves."""
+    rooms = [room for room in ROOMS if room != "models"]
+    return {step: name for room in rooms for name, step in table(room).items()}

@@ -148,7 +148,9 @@ def _learner(pipeline: Pipeline, step: Asking, recipe: Training) -> Learner:
     module = step.model(len(pipeline.input.channels), pipeline.labels.channels)
     if recipe.start is not None:
         load_weights(module, recipe.start)
-    objective = Objective(pipeline.labels, recipe.dice_weight, recipe.cross_entropy_weight)
+    objective = Objective(
+        pipeline.labels, recipe.dice_weight, recipe.cross_entropy_weight, recipe.label_weights
+    )
     device = device_named(step.device)
     return Learner(densely(module, step.model.spatial_dims), objective, recipe, device)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
+    grid_sample,
     interpolate,
+    max_pool2d,
+    max_pool3d,
     one_hot,
 )
 
 from medseg.image import Labels
+from medseg.models.heads import DetailHead, Head, Heads, PointHead
 
 
 @dataclass(frozen=True)
@@ -22,46 +26,69 @@ class Objective:
     """Soft Dice over the batch (Milletari et al. 2016) plus cross-entropy.
 
     Dice is that of the labels the batch shows. Voxels with the ignore value count for neither.
-    Coarser logits meet the target at their own size, and weigh half as much as the next finer.
+    ``label_weights`` makes a label count more in both; a label not named counts 1, as does the
+    background. Each head of a network counts by its own weight: coarser logits meet the target
+    at their own size, points where they lie, details the edges of the labels.
     """
 
     labels: Labels
     dice_weight: float = 1.0
     cross_entropy_weight: float = 1.0
+    label_weights: Mapping[str, float] = field(default_factory=dict)
 
-    def __call__(self, logits: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
-        """The loss of logits (B, K, *space), or a list of them, against values (B, 1, *space)."""
-        heads = [logits] if isinstance(logits, Tensor) else list(logits)
-        weights = [0.5**place for place in range(len(heads))]
-        total = heads[0].new_zeros((), dtype=torch.float32)
-        for weight, head in zip(weights, heads, strict=True):
-            total = total + weight * self._one(head.float(), _at_size(target, head.shape[2:]))
-        return total / sum(weights)
+    def __call__(self, heads: Tensor | Heads, target: Tensor) -> Tensor:
+        """The loss of logits (B, K, *space), or of heads, against values (B, 1, *space)."""
+        if isinstance(heads, Tensor):
+            return self._of(Head(heads), target)
+        first, *others = heads
+        total = self._of(first, target)
+        for head in others:
+            total = total + self._of(head, target)
+        return total
+
+    def _of(self, head: Head | DetailHead | PointHead, target: Tensor) -> Tensor:
+        logits = head.logits.float()
+        if isinstance(head, DetailHead):
+            values = _at_size(target, logits.shape[2:])
+            return head.weight * _of_edges(logits, values, self._known(values))
+        if isinstance(head, PointHead):
+            return head.weight * self._one(logits, _at_points(target, head.points))
+        return head.weight * self._one(logits, _at_size(target, logits.shape[2:]))
 
     def _one(self, logits: Tensor, values: Tensor) -> Tensor:
-        known = (
-            torch.ones_like(values, dtype=logits.dtype)
-            if self.labels.ignore is None
-            else (values != self.labels.ignore).to(logits.dtype)
-        )
+        known = self._known(values).to(logits.dtype)
         wanted = self._channels(values).to(logits.dtype)
         if self.labels.exclusive:
             shares = logits.softmax(1)
-            entropy = cross_entropy(logits, wanted, reduction="none")[:, None]
+            entropy = cross_entropy(logits, wanted, self._weights(logits, 1), reduction="none")
+            entropy = entropy[:, None]
             shares, wanted = shares[:, 1:], wanted[:, 1:]
         else:
             shares = logits.sigmoid()
-            entropy = binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(
-                1, keepdim=True
-            )
+            entropy = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+            weights = self._weights(logits, 0).reshape(-1, *(1,) * (logits.ndim - 2))
+            entropy = (entropy * weights).mean(1, keepdim=True)
         over = [0, *range(2, logits.ndim)]
         both = (shares * wanted * known).sum(over)
         either = ((shares + wanted) * known).sum(over)
         # A label that the batch does not show has no Dice to speak of; it is left to the entropy.
-        shown = ((wanted * known).sum(over) > 0).to(logits.dtype)
-        dice = ((2 * both + 1e-5) / (either + 1e-5) * shown).sum() / shown.sum().clamp(min=1)
+        shown = ((wanted * known).sum(over) > 0).to(logits.dtype) * self._weights(logits, 0)
+        dice = ((2 * both + 1e-5) / (either + 1e-5) * shown).sum()
+        # Where no label is shown at all, there is nothing to gain or lose by Dice.
+        dice = dice / torch.where(shown.sum() > 0, shown.sum(), 1.0)
         entropy = (entropy * known).sum() / known.sum().clamp(min=1)
         return self.dice_weight * (1 - dice) + self.cross_entropy_weight * entropy
+
+    def _weights(self, logits: Tensor, background: int) -> Tensor:
+        """What each label counts (K), after the background where that is asked for."""
+        counts = [self.label_weights.get(label.name, 1.0) for label in self.labels]
+        return logits.new_tensor([*(1.0,) * background, *counts])
+
+    def _known(self, values: Tensor) -> Tensor:
+        """Which values (B, 1, *space) are to be learnt from."""
+        if self.labels.ignore is None:
+            return torch.ones_like(values, dtype=torch.bool)
+        return values != self.labels.ignore
 
     def _channels(self, values: Tensor) -> Tensor:
         """Values (B, 1, *space) as the channels (B, K, *space) of a perfect answer."""
@@ -82,3 +109,32 @@ def _at_size(target: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(target.shape[2:]) == tuple(size):
         return target
     return interpolate(target.double(), size=tuple(size), mode="nearest-exact").long()
+
+
+def _at_points(target: Tensor, points: Tensor) -> Tensor:
+    """The target's values (B, 1, N) at ``points (B, N, dims)``, by nearest neighbour."""
+    batch, count, dims = points.shape
+    places = points.reshape(batch, count, *(1,) * (dims - 1), dims)
+    # Values of labels are whole numbers below 2**24, which float32 holds exactly.
+    found = grid_sample(target.float(), places.float(), mode="nearest", align_corners=False)
+    return found.reshape(batch, 1, count).round().long()
+
+
+def edges(values: Tensor) -> Tensor:
+    """Where neighbours, diagonal ones too, are not all of a voxel's own value; (B, 1, *space)."""
+    pool = max_pool2d if values.ndim == 4 else max_pool3d
+    numbers = values.double()
+    highest = pool(numbers, 3, stride=1, padding=1)
+    lowest = -pool(-numbers, 3, stride=1, padding=1)
+    return highest != lowest
+
+
+def _of_edges(logits: Tensor, values: Tensor, known: Tensor) -> Tensor:
+    """Binary cross-entropy plus Dice (smoothed by 1) of the edges, each weighing 1."""
+    wanted, counted = edges(values).to(logits.dtype), known.to(logits.dtype)
+    entropy = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    entropy = (entropy * counted).sum() / counted.sum().clamp(min=1)
+    shares = logits.sigmoid() * counted
+    both = (shares * wanted).sum()
+    dice = (2 * both + 1) / (shares.sum() + (wanted * counted).sum() + 1)
+    return entropy + 1 - dice

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from medseg.step import Step
 from medseg.training.augmentation import Augmentation
@@ -19,12 +20,15 @@ class Training(Step):
     share of the budget that is spent. ``patch`` is in voxels of the preprocessed grid, two
     sides for a network on slices. The share ``foreground`` of each batch, in whole patches
     and at least one unless it is 0, is centred on a voxel of a label, each label equally often.
-    The loss is Dice plus cross-entropy, coarser heads halving in weight. ``ema`` averages the
+    The loss is Dice plus cross-entropy; ``label_weights`` makes labels count more (or less)
+    than 1 in it. ``ema`` averages the
     weights over the last steps and is what is kept. ``start`` is a weights file to go on from.
     ``folds`` is a JSON file ``{fold: [study, ...]}``; without one, studies are dealt to
     ``fold_count`` folds by the seed. ``validate`` studies of the fold that is held out are
     segmented every ``validate_minutes``.
     """
+
+    label_fields: ClassVar[tuple[str, ...]] = ("label_weights",)
 
     patch: tuple[int, int, int] | tuple[int, int]
     batch: int = 2
@@ -41,6 +45,7 @@ class Training(Step):
     gradient_clip: float = 12.0
     dice_weight: float = 1.0
     cross_entropy_weight: float = 1.0
+    label_weights: Mapping[str, float] = field(default_factory=dict)
     start: Path | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     folds: Path | None = None
@@ -68,6 +73,8 @@ class Training(Step):
         for name in ("weight_decay", "dice_weight", "cross_entropy_weight", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+        if any(weight < 0 for weight in self.label_weights.values()):
+            raise ValueError(f"label_weights are 0 or more, not {dict(self.label_weights)}")
         if self.dice_weight + self.cross_entropy_weight == 0:
             raise ValueError("dice_weight and cross_entropy_weight cannot both be 0")
         if min(self.patch) < 1:

@@ -46,14 +46,14 @@ def test_a_single_voxel_is_an_image_too(name: str, dims: Dims, side: int) -> Non
         assert said.isfinite().all()
         assert torch.equal(module(image), said)
         heads = module.train()(image)
-    assert (heads if isinstance(heads, torch.Tensor) else heads[0]).shape == (1, 3, *space)
+    assert (heads if isinstance(heads, torch.Tensor) else heads[0].logits).shape == (1, 3, *space)
 
 
 @pytest.mark.parametrize(("name", "dims"), EVERY)
 def test_gradients_reach_every_parameter(name: str, dims: Dims) -> None:
     module = built(name, dims).train()
     logits = module(torch.randn(2, 1, *SPACES[dims]))
-    heads = [logits] if isinstance(logits, torch.Tensor) else logits
+    heads = [logits] if isinstance(logits, torch.Tensor) else [head.logits for head in logits]
     assert heads[0].shape[2:] == SPACES[dims]
     sum(head.square().mean() for head in heads).backward()
     dead = [key for key, p in module.named_parameters() if p.grad is None or not p.grad.any()]
@@ -155,14 +155,14 @@ def test_options_that_cannot_be_are_refused_with_a_sentence(
 
 def test_coarse_logits_are_left_at_their_own_size() -> None:
     module = DynUNet(widths=(4, 6, 8, 8), deep_supervision=2)(1, 2).train()
-    sizes = [tuple(head.shape[2:]) for head in module(torch.randn(1, 1, 16, 16, 16))]
+    sizes = [tuple(head.logits.shape[2:]) for head in module(torch.randn(1, 1, 16, 16, 16))]
     assert sizes == [(16, 16, 16), (8, 8, 8), (4, 4, 4)]
 
 
 def test_coarse_logits_end_where_the_image_does() -> None:
     """A side of 9 is padded to 16; of 8 coarse voxels 5 lie over the image, of 4 there are 3."""
     module = DynUNet(widths=(4, 6, 8, 8), deep_supervision=2)(1, 2).train()
-    sizes = [tuple(head.shape[2:]) for head in module(torch.randn(1, 1, 9, 16, 3))]
+    sizes = [tuple(head.logits.shape[2:]) for head in module(torch.randn(1, 1, 9, 16, 3))]
     assert sizes == [(9, 16, 3), (5, 8, 2), (3, 4, 1)]
 
 

@@ -8,7 +8,8 @@ from monai.losses import DiceLoss
 from torch.nn.functional import cross_entropy
 
 from medseg.image import Label, Labels
-from medseg.training.objective import Objective
+from medseg.models.heads import DetailHead, Head, PointHead, halving
+from medseg.training.objective import Objective, edges
 
 TWO = Labels((Label("a", (3,)), Label("b", (7,))))
 IGNORING = Labels(TWO.entries, ignore=9)
@@ -87,10 +88,65 @@ def test_a_perfect_answer_costs_nothing() -> None:
     assert Objective(TWO)(logits, target).item() == pytest.approx(0, abs=1e-4)
 
 
-def test_coarse_logits_weigh_half_and_meet_the_target_at_their_size() -> None:
+def test_heads_count_by_their_weights_and_coarse_ones_meet_the_target_at_their_size() -> None:
     logits, target = case((0, 3, 7), 3)
     coarse = torch.randn(2, 3, 3, 5, 2)
     small = target[:, :, 1::2, :, 1::2]
     objective = Objective(TWO)
     wanted = (objective(logits, target) + 0.5 * objective(coarse, small)) / 1.5
-    assert objective([logits, coarse], target).item() == pytest.approx(wanted.item(), abs=1e-5)
+    found = objective(halving([logits, coarse]), target).item()
+    assert found == pytest.approx(wanted.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_points_at_the_middles_of_voxels_are_those_voxels(dims: int) -> None:
+    logits, target = case((0, 3, 7), 3)
+    if dims == 2:
+        logits, target = logits[..., 0], target[..., 0]
+    space = logits.shape[2:]
+    middles = [(torch.arange(side) + 0.5) / side * 2 - 1 for side in space]
+    points = torch.stack(torch.meshgrid(*middles, indexing="ij"), -1).flip(-1).reshape(1, -1, dims)
+    objective = Objective(TWO)
+    head = PointHead(logits.flatten(2), points.expand(2, -1, -1), 0.5)
+    both = objective([Head(logits), head], target).item()
+    assert both == pytest.approx(1.5 * objective(logits, target).item(), abs=1e-5)
+
+
+def test_edges_are_where_a_neighbour_differs() -> None:
+    values = torch.zeros(1, 1, 7, 6, dtype=torch.long)
+    values[..., 2:5, 2:4] = 5
+    wanted = torch.zeros(7, 6, dtype=torch.bool)
+    wanted[1:6, 1:5] = True
+    wanted[3, 2:4] = True
+    for x in range(7):
+        for y in range(6):
+            near = values[0, 0, max(x - 1, 0) : x + 2, max(y - 1, 0) : y + 2]
+            wanted[x, y] = bool((near != values[0, 0, x, y]).any())
+    assert torch.equal(edges(values)[0, 0], wanted)
+
+
+def test_details_are_learnt_from_edges_and_not_where_nothing_is_known() -> None:
+    _, target = case((0, 3, 7), 3)
+    logits = torch.zeros(2, 3, 6, 5, 4)
+    right = torch.where(edges(target), 30.0, -30.0)
+    objective = Objective(TWO)
+    alone = objective(logits, target).item()
+    assert objective([Head(logits), DetailHead(right)], target).item() == pytest.approx(alone)
+    wrong = objective([Head(logits), DetailHead(-right)], target).item()
+    assert wrong > alone + 20
+    nothing = torch.full_like(target, 9)
+    assert Objective(IGNORING)([Head(logits), DetailHead(-right)], nothing).isfinite()
+
+
+def test_a_label_that_weighs_nothing_is_not_learnt() -> None:
+    logits, target = case((0, 3, 7), 3)
+    target[target == 3] = 7
+    target[0, 0, 0, 0, 0] = 3
+    without = Objective(TWO, label_weights={"a": 0.0}, cross_entropy_weight=0.0)
+    only_b = without(logits, target).item()
+    target[0, 0, 0, 0, 0] = 0
+    assert only_b == pytest.approx(without(logits, target).item(), abs=1e-6)
+    more = Objective(TWO, label_weights={"b": 3.0}, dice_weight=0.0)
+    plain = Objective(TWO, dice_weight=0.0)
+    target[:] = 7
+    assert more(logits, target).item() == pytest.approx(3 * plain(logits, target).item(), rel=1e-5)

@@ -1,0 +1,1 @@
+"""Encoders: an image to features, fine to coarse; one file a family."""

@@ -1,0 +1,1 @@
+"""The modules that networks share: one file a module."""

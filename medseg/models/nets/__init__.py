@@ -1,0 +1,1 @@
+"""What the networks build: one file a network."""
