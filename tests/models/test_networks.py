@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from support.networks import SMALL
 
 from medseg.errors import ModelError
 from medseg.models import MODELS, DynUNet, Network
 from medseg.models.weights import load_weights, weights_bytes
 
 Dims = Literal[2, 3]
-SMALL: dict[str, dict[str, Any]] = {"dynunet": {"widths": (4, 6, 8), "deep_supervision": 1}}
 SPACES = {2: (17, 22), 3: (9, 14, 11)}
 EVERY = [(name, dims) for name, network in MODELS.items() for dims in network.dims]
 
@@ -90,10 +90,12 @@ def test_every_network_says_where_it_comes_from(name: str) -> None:
     assert network.good_for
 
 
-def test_the_largest_usual_dynunet_has_as_many_parameters_as_nnunets() -> None:
-    with torch.device("meta"):
-        mine = DynUNet(widths=(32, 64, 128, 256, 320, 320))(1, 2)
-    assert sum(p.numel() for p in mine.parameters()) == 31_189_410
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_an_exported_program_gives_the_very_same_logits(name: str, dims: Dims) -> None:
+    module, image = built(name, dims).eval(), torch.randn(1, 1, *SPACES[dims])
+    with torch.no_grad():
+        program = torch.export.export(module, (image,))
+        assert torch.allclose(program.module()(image), module(image), atol=1e-5)
 
 
 @pytest.mark.parametrize("residual", [False, True])

@@ -1,1 +1,25 @@
 """Checkpoints of other projects, turned into weights of this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from medseg.models.network import Network
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A foreign checkpoint in this project's words.
+
+    ``network(in_channels, out_channels)`` builds the module that ``state`` fills without
+    remainder; ``unused`` are foreign keys that have no place in it.
+    """
+
+    network: Network
+    in_channels: int
+    out_channels: int
+    state: Mapping[str, Tensor]
+    unused: tuple[str, ...] = ()
