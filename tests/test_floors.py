@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,12 @@ def test_only_the_command_line_prints() -> None:
         and node.func.id in ("print", "exit")
     ]
     assert [name for name in printing if not name.startswith("cli")] == []
+
+
+def test_what_a_room_offers_is_not_hidden_by_a_module_of_its_name() -> None:
+    """A lazily found name would turn into the module as soon as that is imported."""
+    for package in ("medseg", "medseg.io"):
+        offered = set(import_module(package).__all__)
+        folder = PACKAGE.parent / package.replace(".", "/")
+        assert not offered & {path.stem for path in folder.glob("*.py")}
+        assert all(hasattr(import_module(package), name) for name in offered)

@@ -1,15 +1,38 @@
-"""Floor 2: files to scans and masks to files, and which studies a path means."""
+"""Floor 2: files to scans and masks to files, and which studies a path means.
 
-from medseg.io.atomic import remove_leftovers, write_atomically
-from medseg.io.geometry import Geometry, tolerance_mm
-from medseg.io.label_table import write_label_table
-from medseg.io.layouts import Found, find_studies
-from medseg.io.monai_reader import monai_reader
-from medseg.io.options import ReadOptions
-from medseg.io.reference import read_label_values, read_labels
-from medseg.io.scan import Scan, digests_of, read_scan
-from medseg.io.stream import sha256_of
-from medseg.io.write import write_mask
+Everything is imported when it is first asked for: a pipeline is checked without reading a scan.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medseg.io.atomic import remove_leftovers, write_atomically
+    from medseg.io.for_monai import monai_reader
+    from medseg.io.geometry import Geometry, tolerance_mm
+    from medseg.io.label_table import write_label_table
+    from medseg.io.layouts import Found, find_studies
+    from medseg.io.options import ReadOptions
+    from medseg.io.reference import read_label_values, read_labels
+    from medseg.io.scan import Scan, digests_of, read_scan
+    from medseg.io.stream import sha256_of
+    from medseg.io.write import write_mask
+
+_HOMES = {
+    "for_monai": ("monai_reader",),
+    "atomic": ("remove_leftovers", "write_atomically"),
+    "geometry": ("Geometry", "tolerance_mm"),
+    "label_table": ("write_label_table",),
+    "layouts": ("Found", "find_studies"),
+    "options": ("ReadOptions",),
+    "reference": ("read_label_values", "read_labels"),
+    "scan": ("Scan", "digests_of", "read_scan"),
+    "stream": ("sha256_of",),
+    "write": ("write_mask",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Found",
@@ -29,3 +52,13 @@ __all__ = [
     "write_label_table",
     "write_mask",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"medseg.io.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'medseg.io' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
