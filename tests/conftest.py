@@ -11,6 +11,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
+
+# The suite says the same of the same code each time; new examples are looked for by
+# ``pytest --hypothesis-profile=search``, and what they find becomes a test of its own.
+settings.register_profile("repeat", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("repeat")
 
 # A shell that starts the suite in its background lets it ignore Ctrl-C, which tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
