@@ -210,6 +210,10 @@ CAUTIONS: Final = {
         "A mask lay in another order of axes than its scan.",
         "It was turned without resampling; nothing is lost.",
     ),
+    "W_UNUSED_WEIGHTS": (
+        "A checkpoint of another project holds tensors that have no place in the network.",
+        "They are named; heads that only training uses may be left out, other tensors should not.",
+    ),
     "W_FALLBACK": (
         "The work was done in a slower or more careful way than asked for.",
         "The message says which; the result is valid.",

@@ -25,7 +25,9 @@ MAY_BE_HEAVY = {
     "models/device.py",
     "models/layers.py",
     *(f"inference/{name}.py" for name in ("decision", "engine", "windows")),
+    *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
     *(f"training/{name}.py" for name in ("learner", "loop", "objective", "sampling")),
+    "training/weighing.py",
     "run/train.py",
 }
 # What a network builds is torch through and through; its options are not.
@@ -96,10 +98,25 @@ def test_a_way_down_is_no_climb() -> None:
     assert not climbs("run", "from medseg.pipeline import Pipeline\nimport medseg.image.grid")
 
 
+def for_types(tree: ast.Module) -> set[ast.AST]:
+    """What is imported for annotations alone, and never when the program runs."""
+    guards = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    ]
+    return {inner for guard in guards for inner in ast.walk(guard)}
+
+
 def used(path: Path, known: Iterable[str]) -> set[str]:
-    """The modules that a module imports; of a package, the very module that is meant."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The modules that a module imports to run; of a package, the very module that is meant."""
+    found, tree = set(), ast.parse(path.read_text())
+    skipped = for_types(tree)
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

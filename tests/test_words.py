@@ -11,7 +11,7 @@ import pytest
 from conftest import REPOSITORY
 
 from medseg.cli import main
-from medseg.inference import INFERENCE
+from medseg.inference import INFERENCE, REFINE
 from medseg.metrics import METRICS
 from medseg.models import MODELS
 from medseg.pipeline import Pipeline, load_pipeline, load_site, rooms
@@ -113,7 +113,9 @@ def test_the_other_tables_are_known_by_their_words_too() -> None:
     assert "augmentation" in Training.__dataclass_fields__
     assert AUGMENTATION.items() <= rooms.table("augmentation").items()
     assert MODELS.items() <= rooms.table("models").items()
-    assert set(rooms.ROOMS) == {*PIPELINE_ROOMS, "augmentation", "models"}
+    assert "refine" in Pipeline.__dataclass_fields__
+    assert REFINE.items() <= rooms.table("refine").items()
+    assert set(rooms.ROOMS) == {*PIPELINE_ROOMS, "refine", "augmentation", "models"}
 
 
 @pytest.mark.parametrize("room", rooms.ROOMS)

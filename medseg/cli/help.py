@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from medseg.cli.tables import aligned
+from medseg.errors import ModelError
+from medseg.models import Network
+from medseg.models.network import Dims
 from medseg.pipeline import rooms
 from medseg.pipeline.builder import hints_of, steps_in
 from medseg.pipeline.leaves import wanted, without_none
@@ -43,19 +46,26 @@ def tell_models(name: str | None) -> None:
     table = rooms.table("models")
     if name is None:
         for known, cls in table.items():
-            click.echo(f"{known}: {_first(cls)}")
-            click.echo(f"    for {cls.good_for}; {_dims(cls)}")
+            click.echo(f"{known}: {_sizes(cls)}")
+            click.echo(f"    {_first(cls)}")
+            click.echo(f"    For {cls.good_for}.")
             click.echo(f"    {cls.paper}")
+        click.echo("\nParameters for one channel and two labels, with the options' defaults.")
         return
     if name not in table:
         raise click.UsageError(f"no network is called '{name}'{instead(name, table)}")
     cls = table[name]
     _tell(cls, name, "models")
-    click.echo(f"\nFor {cls.good_for}; {_dims(cls)}.\n{cls.paper}")
+    click.echo(f"\nFor {cls.good_for}.\n{_sizes(cls)}.\n{cls.paper}")
 
 
-def _dims(cls: Any) -> str:
-    return " and ".join(f"{dim}D" for dim in cls.dims)
+def _sizes(cls: type[Network]) -> str:
+    """Parameters in 2D and 3D; only the dimensions where the network is of an extra."""
+    try:
+        counts = [(dim, cls(spatial_dims=cast(Dims, dim)).parameters() / 1e6) for dim in cls.dims]
+    except ModelError as error:
+        return f"{' and '.join(f'{dim}D' for dim in cls.dims)}; {error.message}"
+    return ", ".join(f"{dim}D {millions:.2f} M" for dim, millions in counts)
 
 
 def _tell_table(table: Mapping[str, type[Any]]) -> None:

@@ -53,7 +53,7 @@ def ls(path: Path, reference: Path | None, channels: str) -> None:
 def steps(name: str | None) -> None:
     """List all steps, those of a room, or explain one step.
 
-    NAME is a room (preprocess, inference, postprocess, metrics, augmentation) or a step.
+    NAME is a room (preprocess, inference, refine, postprocess, metrics, augmentation) or a step.
     """
     from medseg.cli.help import ROOMS, tell_rooms, tell_step
 

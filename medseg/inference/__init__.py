@@ -1,7 +1,8 @@
-"""Floor 3: from a preprocessed volume to probabilities of every label."""
+"""Floor 3: from a preprocessed volume to probabilities of every label, and better ones."""
 
 from typing import Any
 
+from medseg.inference.dense_crf import DenseCrf
 from medseg.inference.scores import Scores
 from medseg.inference.sliding_window import Slices, SlidingWindow
 from medseg.inference.threshold import Threshold
@@ -11,5 +12,11 @@ INFERENCE: dict[str, type[Any]] = {
     "slices": Slices,
     "threshold": Threshold,
 }
+"""Steps from an image to scores."""
 
-__all__ = ["INFERENCE", "Scores", "Slices", "SlidingWindow", "Threshold"]
+REFINE: dict[str, type[Any]] = {
+    "dense_crf": DenseCrf,
+}
+"""Steps from scores, and the image they are of, to better scores."""
+
+__all__ = ["INFERENCE", "REFINE", "DenseCrf", "Scores", "Slices", "SlidingWindow", "Threshold"]

@@ -5,32 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain, combinations
-from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from medseg.models import Network
+from medseg.models.checkpoint import Weights
 from medseg.models.device import densely
 from medseg.models.weights import load_weights
+
+
+class Filled(NamedTuple):
+    """A network with its weights, and the tensors of a foreign checkpoint it has no place for."""
+
+    module: nn.Module
+    unused: tuple[str, ...]
 
 
 @lru_cache(maxsize=8)
 def filled(
     model: Network,
-    weights: Path,
+    weights: Weights,
     channels: tuple[int, int],
     device: str,
     stamp: tuple[int, ...],
-) -> nn.Module:
+) -> Filled:
     """The network with its weights, for inference; kept while the file stays as it is.
 
     ``channels`` are those of the image and of the logits; ``stamp`` tells versions of the file.
     """
     del stamp
-    module = model(*channels)
-    load_weights(module, weights)
+    module = model.without_download()(*channels)
+    unused = load_weights(module, weights)
     module.requires_grad_(False)
-    return densely(module, model.spatial_dims).to(device).eval()
+    return Filled(densely(module, model.spatial_dims).to(device).eval(), unused)
 
 
 def mirrored(ask: Callable[[Tensor], Tensor], axes: Sequence[int]) -> Callable[[Tensor], Tensor]:

@@ -14,10 +14,13 @@ from medseg.errors import Caution, ModelError, StudyError
 from medseg.image import Labels, Volume
 from medseg.inference.scores import Scores
 from medseg.models import Network
+from medseg.models.checkpoint import Checkpoint, weights_file
 from medseg.step import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from medseg.inference.engine import Filled
 
 Axis = Literal[0, 1, 2]
 
@@ -30,7 +33,7 @@ class _Asked(Step, ABC):
     """
 
     model: Network
-    weights: Path | None = None
+    weights: Path | Checkpoint | None = None
     overlap: float = 0.5
     blending: Literal["gaussian", "constant"] = "gaussian"
     mirror: tuple[Axis, ...] = ()
@@ -78,6 +81,7 @@ class _Asked(Step, ABC):
         cautions: tuple[Caution, ...] = ()
         if not torch.isfinite(logits).all():
             logits, cautions = self._again(image, labels)
+        cautions += self._left_out(image, labels)
         # In place: these may be the largest numbers of the whole run.
         if labels.exclusive:
             logits -= logits.amax(0)
@@ -86,6 +90,14 @@ class _Asked(Step, ABC):
         else:
             logits.sigmoid_()
         return Scores(logits, volume.grid, labels, cautions)
+
+    def _left_out(self, image: Tensor, labels: Labels) -> tuple[Caution, ...]:
+        unused = self._filled(image, labels).unused
+        if not unused:
+            return ()
+        some = ", ".join(unused[:3]) + (" ..." if len(unused) > 3 else "")
+        told = f"{len(unused)} tensors of the checkpoint have no place in the network: {some}"
+        return (Caution("W_UNUSED_WEIGHTS", told),)
 
     def _again(self, image: Tensor, labels: Labels) -> tuple[Tensor, tuple[Caution, ...]]:
         """Numbers overflowed: once more in float32, or give the study up."""
@@ -99,21 +111,27 @@ class _Asked(Step, ABC):
     def _network(
         self, image: Tensor, labels: Labels, mirror: Sequence[int]
     ) -> Callable[[Tensor], Tensor]:
-        from medseg.inference.engine import filled, mirrored
+        from medseg.inference.engine import mirrored
         from medseg.models.device import autocast
 
-        if self.weights is None:
-            raise ModelError(
-                "E_CHECKPOINT", "the pipeline names no weights; train it, or give a model folder"
-            )
-        channels = (image.shape[0], labels.channels)
-        module = filled(self.model, self.weights, channels, str(image.device), _stamp(self.weights))
+        module = self._filled(image, labels).module
 
         def ask(windows: Any) -> Any:
             with autocast(image.device, self.precision):
                 return module(windows)
 
         return mirrored(ask, mirror)
+
+    def _filled(self, image: Tensor, labels: Labels) -> Filled:
+        from medseg.inference.engine import filled
+
+        if self.weights is None:
+            raise ModelError(
+                "E_CHECKPOINT", "the pipeline names no weights; train it, or give a model folder"
+            )
+        channels = (image.shape[0], labels.channels)
+        stamp = _stamp(weights_file(self.weights))
+        return filled(self.model, self.weights, channels, str(image.device), stamp)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

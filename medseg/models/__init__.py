@@ -11,6 +11,20 @@ from medseg.step import Places
 MODELS = Places(
     {
         "dynunet": "medseg.models.dynunet:DynUNet",
+        "segformer": "medseg.models.segformer:SegFormer",
+        "setr": "medseg.models.setr:SETR",
+        "segresnet": "medseg.models.segresnet:SegResNet",
+        "swin_unetr": "medseg.models.swin_unetr:SwinUNETR",
+        "unetr": "medseg.models.unetr:UNETR",
+        "attention_unet": "medseg.models.attention_unet:AttentionUNet",
+        "mednext": "medseg.models.mednext:MedNeXt",
+        "neat": "medseg.models.neat:NEAT",
+        "pointrend": "medseg.models.pointrend:PointRend",
+        "smp": "medseg.models.smp:SMP",
+        "hf_segformer": "medseg.models.hf_segformer:HFSegFormer",
+        "unet": "medseg.models.unet:UNet",
+        "uctransnet": "medseg.models.uctransnet:UCTransNet",
+        "enet": "medseg.models.enet:ENet",
     }
 )
 

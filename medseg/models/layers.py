@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import batch_norm, interpolate
 
 PerAxis: TypeAlias = int | Sequence[int]
 NormKind: TypeAlias = Literal["batch", "instance", "group", "none"]
@@ -170,3 +170,27 @@ class DropPath(nn.Module):
         keep = 1 - self.share
         drawn = torch.rand((len(branch), *(1,) * (branch.ndim - 1)), device=branch.device) < keep
         return branch * drawn.to(branch.dtype) / keep
+
+
+class PooledBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of features (B, C, 1, ...) that were pooled to one voxel.
+
+    A single one has no deviation: in training it is normalised by the running values instead.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Each channel normalised over the batch."""
+        if not (self.training and input.numel() == self.num_features):
+            return super().forward(input)
+        mean, var = self.running_mean, self.running_var
+        return batch_norm(input, mean, var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+def pooled_norm(channels: int, kind: NormKind = "batch") -> nn.Module:
+    """A normalisation of (B, C, 1, ...); without a batch it is over the channels of a sample."""
+    if kind == "batch":
+        return PooledBatchNorm(channels)
+    return nn.Identity() if kind == "none" else nn.GroupNorm(1, channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from medseg.step import Step
 
@@ -29,6 +29,18 @@ class Network(Step, ABC):
     dims: ClassVar[tuple[int, ...]] = (2, 3)
 
     spatial_dims: Dims = 3
+
+    def parameters(self, in_channels: int = 1, out_channels: int = 2) -> int:
+        """How many numbers training changes; nothing is computed for it."""
+        import torch
+
+        with torch.device("meta"):
+            module = self(in_channels, out_channels)
+        return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+    def without_download(self) -> Self:
+        """The same network, for weights that are at hand: none are fetched to be replaced."""
+        return self
 
     @abstractmethod
     def __call__(self, in_channels: int, out_channels: int) -> nn.Module:

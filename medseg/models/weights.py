@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, checked key by key, shape by shape and number by number."""
+"""Weights into a network, checked key by key, shape by shape and number by number."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import ModelError
+from medseg.models.checkpoint import Checkpoint, Weights, read_safetensors, weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill ``module`` from a safetensors file; nothing missing, nothing left over.
+def load_weights(module: nn.Module, weights: Weights) -> tuple[str, ...]:
+    """Fill ``module`` from a file; nothing missing, nothing left over of this project's own.
 
-    Raises ModelError E_CHECKPOINT where the file is not there, is not safetensors, does not
-    fit the network, or holds a number that is not finite.
+    Gives the keys of another project's checkpoint that have no place in a network. Raises
+    ModelError E_CHECKPOINT where the file is not there, cannot be read, does not fit the
+    network, or holds a number that is not finite.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
-    try:
-        found: dict[str, Tensor] = load_file(path)
-    except FileNotFoundError:
-        raise ModelError(
-            "E_CHECKPOINT", "there is no such weights file; train the pipeline first", path
-        ) from None
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            "E_CHECKPOINT", f"is not a whole safetensors file ({error})", path
-        ) from error
+    path = weights_file(weights)
+    found: Mapping[str, Tensor]
+    unused: tuple[str, ...] = ()
+    if isinstance(weights, Checkpoint):
+        from medseg.models.importers import read_checkpoint
+
+        imported = read_checkpoint(weights)
+        found, unused = imported.state, imported.unused
+    else:
+        found = read_safetensors(path)
     _compare(module.state_dict(), found, path)
     for key, tensor in found.items():
         if not torch.isfinite(tensor).all():
             raise ModelError("E_CHECKPOINT", f"{key} holds a number that is not finite", path)
     module.load_state_dict(found)
+    return unused
 
 
 def _compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

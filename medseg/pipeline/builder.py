@@ -12,7 +12,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from medseg.errors import Complaint
 from medseg.pipeline import rooms
-from medseg.pipeline.leaves import UnfitError, found, leaf, without_none
+from medseg.pipeline.leaves import UnfitError, found, leaf, without_none, without_section
 from medseg.pipeline.source import Entry, Items, Leaf, Node, Table, plain
 from medseg.pipeline.words import instead, meant
 
@@ -151,8 +151,11 @@ class Builder:
             return self._named("models", entry, at)
         if is_dataclass(bare) and isinstance(bare, type):
             return self.section(bare, node, at)
+        single, mapped = without_section(hint)
+        if mapped is not None and isinstance(node, Table):
+            return self.section(mapped, node, at)
         try:
-            return leaf(hint, node)
+            return leaf(single, node)
         except UnfitError as error:
             return self.complain(error.node, at, str(error))
 
@@ -185,7 +188,7 @@ class Builder:
 
     def _similar(self, name: str, room: str) -> str:
         """A step of that name in another room, or the nearest name in this one."""
-        for other in ("preprocess", "inference", "postprocess", "metrics", "augmentation"):
+        for other in (one for one in rooms.ROOMS if one != "models"):
             if other != room and name in self.tables(other):
                 return f"; it belongs to '{other}'"
         return instead(name, self.tables(room))

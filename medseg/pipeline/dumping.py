@@ -26,9 +26,12 @@ _LONG = 76
 _LIMITS = ("path", "reference", "memory_gib")
 _ORDER = (
     *("name", "description", "labels", "ignore", "input", "within", "preprocess", "inference"),
-    *("postprocess", "metrics", "training", "output", "deterministic"),
+    *("refine", "postprocess", "metrics", "training", "output", "deterministic"),
 )
-_DECIDES = ("labels", "input", "within", "preprocess", "inference", "postprocess", "deterministic")
+_DECIDES = (
+    *("labels", "input", "within", "preprocess", "inference", "refine", "postprocess"),
+    "deterministic",
+)
 
 
 def dump_pipeline(pipeline: Pipeline, folder: Path | None = None) -> str:
@@ -55,6 +58,9 @@ def _deciding(pipeline: Pipeline) -> dict[str, Any]:
     said = {name: _fingerprint(getattr(pipeline, name)) for name in _DECIDES}
     for name in _LIMITS:
         said["input"].pop(name, None)
+    # Pipelines keep the digest they had before there was anything to refine.
+    if not pipeline.refine:
+        del said["refine"]
     if pipeline.within is not None:
         said["within"]["pipeline"] = pipeline_digest(load_pipeline(pipeline.within.pipeline))
     return said

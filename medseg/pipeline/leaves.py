@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -77,6 +78,18 @@ def without_none(hint: Any) -> tuple[Any, bool]:
     return (rest[0] if len(rest) == 1 else Union[rest]), True  # noqa: UP007
 
 
+def without_section(hint: Any) -> tuple[Any, type[Any] | None]:
+    """The hint without the dataclass that may stand in its place, and that dataclass."""
+    if get_origin(hint) not in UNIONS:
+        return hint, None
+    sections: list[Any] = [part for part in get_args(hint) if is_dataclass(part)]
+    if not sections:
+        return hint, None
+    rest = tuple(part for part in get_args(hint) if part not in sections)
+    left: Any = rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007
+    return left, sections[0]
+
+
 @cache
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(_strictly(hint), config=ConfigDict(arbitrary_types_allowed=True))
@@ -139,6 +152,8 @@ def _branches(hint: Any) -> list[Any]:
 def _said(hint: Any) -> str:
     if hint in _SINGLE:
         return _SINGLE[hint][0]
+    if is_dataclass(hint):
+        return f"a mapping of {' and '.join(one.name for one in fields(hint))}"
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
         return listed(parts) if all(isinstance(p, str) for p in parts) else _numbers(parts)

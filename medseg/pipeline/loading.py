@@ -10,6 +10,7 @@ from typing import Any
 
 from medseg.errors import Complaint, ModelError, PipelineError
 from medseg.image import Labels
+from medseg.models.checkpoint import weights_file
 from medseg.pipeline.builder import BROKEN, Builder, Spot
 from medseg.pipeline.checks import check_whole, check_within
 from medseg.pipeline.labels import build_labels
@@ -67,8 +68,9 @@ def check_ready(pipeline: Pipeline) -> None:
             raise ModelError(
                 "E_CHECKPOINT", f"'{pipeline.name}' names no weights; train it, or take its model"
             )
-        if not weights.is_file():
-            raise ModelError("E_CHECKPOINT", "there is no such weights file; train first", weights)
+        path = weights_file(weights)
+        if not path.is_file():
+            raise ModelError("E_CHECKPOINT", "there is no such weights file; train first", path)
     if pipeline.within is not None:
         check_ready(load_pipeline(pipeline.within.pipeline))
 

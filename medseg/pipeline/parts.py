@@ -68,6 +68,7 @@ class Pipeline:
     input: Input = Input()
     within: Within | None = None
     preprocess: tuple[Step, ...] = ()
+    refine: tuple[Step, ...] = ()
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())
     training: Training | None = None

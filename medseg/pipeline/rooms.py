@@ -14,6 +14,7 @@ from medseg.training import Augmentation
 ROOMS = {
     "preprocess": "medseg.preprocess",
     "inference": "medseg.inference",
+    "refine": "medseg.inference",
     "postprocess": "medseg.postprocess",
     "metrics": "medseg.metrics",
     "augmentation": "medseg.training",

@@ -12,7 +12,7 @@ from pydantic import PydanticUserError
 from medseg.pipeline import rooms
 from medseg.pipeline.builder import hints_of, needed_of, steps_in
 from medseg.pipeline.leaves import json_schema as leaf_schema
-from medseg.pipeline.leaves import without_none
+from medseg.pipeline.leaves import without_none, without_section
 from medseg.pipeline.parts import Pipeline
 
 Schema = dict[str, Any]
@@ -88,7 +88,11 @@ def _value(hint: Any, name: str) -> Schema:
     elif is_dataclass(bare) and isinstance(bare, type):
         schema = _section(bare)
     else:
-        return _leaf(hint)
+        single, mapped = without_section(hint)
+        schema = _leaf(single)
+        if mapped is None:
+            return schema
+        return {"anyOf": [*schema.get("anyOf", [schema]), _section(mapped)]}
     return {"anyOf": [schema, {"type": "null"}]} if optional else schema
 
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from medseg.image import Study
 from medseg.inference import Slices, SlidingWindow
 from medseg.io import sha256_of, write_atomically
+from medseg.models import Network
+from medseg.models.checkpoint import weights_file
+from medseg.models.growth import Growing
 from medseg.pipeline import Pipeline, dump_pipeline
 from medseg.run.folds import Split
 from medseg.run.records import versions
 from medseg.run.tables import csv_bytes
+from medseg.training.growth import Grown, growth_csv
 from medseg.training.history import Epoch, history_csv, history_png
 
 WEIGHTS = "weights.safetensors"
@@ -37,6 +42,14 @@ class ModelFolder:
             for step in pipeline.inference
         )
         return replace(pipeline, inference=filled)
+
+    def of(self, model: Network) -> ModelFolder:
+        """The folder with another network in its pipeline: one that was sized, or has grown."""
+        if model == self.step.model:
+            return self
+        step = replace(self.step, model=model)
+        steps = tuple(step if one is self.step else one for one in self.pipeline.inference)
+        return replace(self, pipeline=replace(self.pipeline, inference=steps), step=step)
 
     def trained(self) -> Pipeline:
         """The pipeline with the weights of this folder."""
@@ -61,11 +74,15 @@ class ModelFolder:
     def _begun_from(self) -> str | None:
         """The digest of the weights that training went on from, None where it began anew."""
         start = self.pipeline.training and self.pipeline.training.start
-        return sha256_of(start) if start else None
+        return sha256_of(weights_file(start)) if start else None
 
     def begin(self, held_out: Sequence[Study]) -> None:
-        """Write the pipeline, and the held-out studies as a manifest that ``run`` takes."""
-        write_atomically(self.path / "pipeline.yaml", dump_pipeline(self.described()).encode())
+        """Write the pipeline, and the held-out studies as a manifest that ``run`` takes.
+
+        What an earlier run left is taken up, and its pipeline with it: it may have grown.
+        """
+        if not all((self.path / name).exists() for name in ("pipeline.yaml", "checkpoint.pt")):
+            self.write_pipeline()
         if not held_out:
             return
         channels = self.pipeline.input.channels
@@ -75,6 +92,21 @@ class ModelFolder:
             for study in held_out
         ]
         write_atomically(self.path / "held_out.csv", csv_bytes(columns, rows))
+
+    def write_pipeline(self) -> None:
+        """Write the pipeline that fits the weights beside it."""
+        write_atomically(self.path / "pipeline.yaml", dump_pipeline(self.described()).encode())
+
+    def write_growth(self, rows: Sequence[Grown]) -> None:
+        """Write growth.csv and growth.json: what was tried, and the structure that came of it."""
+        write_atomically(self.path / "growth.csv", growth_csv(rows))
+        write_atomically(self.path / "growth.json", _json(self._growth(rows)))
+
+    def _growth(self, rows: Sequence[Grown]) -> dict[str, Any]:
+        if not isinstance(self.step.model, Growing):
+            return {}
+        structure = json.loads(self.step.model.genotype_json())
+        return {"structure": structure, "growth": [asdict(row) for row in rows]}
 
     def _from_here(self, path: Path) -> str:
         # A path that begins with ".." would not be taken for a formula, yet "./" keeps it plain.
@@ -88,7 +120,12 @@ class ModelFolder:
             write_atomically(self.path / "history.png", history_png(epochs, labels))
 
     def finish(
-        self, parts: Split, minutes: float, iterations: int, dice: Mapping[str, float | None]
+        self,
+        parts: Split,
+        minutes: float,
+        iterations: int,
+        dice: Mapping[str, float | None],
+        grown: Sequence[Grown] = (),
     ) -> None:
         """Write the card: what it is for, what it was trained on, how well it did."""
         card = {
@@ -101,6 +138,7 @@ class ModelFolder:
             },
             "channels": list(self.pipeline.input.channels),
             "network": self.step.model.name,
+            **self._growth(grown),
             "trained_on": len(parts.trained_on),
             "held_out": list(parts.held_out),
             "validated_on": list(parts.validated),
@@ -113,5 +151,8 @@ class ModelFolder:
             "weights_sha256": sha256_of(self.path / WEIGHTS),
             "versions": dict(versions()),
         }
-        text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(self.path / "card.json", text.encode())
+        write_atomically(self.path / "card.json", _json(card))
+
+
+def _json(said: Mapping[str, Any]) -> bytes:
+    return (json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

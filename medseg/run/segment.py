@@ -49,7 +49,7 @@ def segment(
     clock: Clock | None = None,
     memory_gib: float | None = None,
 ) -> Segmentation:
-    """Preprocess, ask the models, decide on the scan's own grid, clean up.
+    """Preprocess, ask the models, refine what they say, decide on the scan's own grid, clean up.
 
     Raises StudyError where the scan cannot be done, E_TOO_LARGE before a network is asked if
     the scores alone would pass ``memory_gib``.
@@ -59,6 +59,10 @@ def segment(
     _refuse_too_large(image.grid, pipeline, memory_gib)
     with clock.stage("inference"):
         scores = Scores.mean(step(image, pipeline.labels) for step in pipeline.inference)
+    if pipeline.refine:
+        with clock.stage("refine"):
+            for step in pipeline.refine:
+                scores = step(scores, image)
     with clock.stage("decision"):
         mask = scores.decided_on(scan.grid)
     with clock.stage("postprocess"):
@@ -100,8 +104,11 @@ def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]
 def _refuse_too_large(grid: Grid, pipeline: Pipeline, memory_gib: float | None) -> None:
     if memory_gib is None:
         return
-    # Logits and one passing copy of them, in float32.
-    wanted = 2 * 4 * pipeline.labels.channels * float(np.prod(grid.shape)) / 2**30
+    # Logits and one passing copy of them, in float32. Refining keeps what it began with as well,
+    # and some more of each voxel.
+    channels = pipeline.labels.channels
+    floats = 3 * channels + 32 if pipeline.refine else 2 * channels
+    wanted = 4 * floats * float(np.prod(grid.shape)) / 2**30
     if wanted > memory_gib:
         raise StudyError(
             "E_TOO_LARGE",

@@ -22,6 +22,7 @@ from medseg.pipeline import Pipeline, Site
 from medseg.run.events import EpochDone, Note, StageStarted, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.folds import Split, split
+from medseg.run.growth import check_growth, grower, sized
 from medseg.run.model_folder import ModelFolder
 from medseg.run.segment import prepared, segment
 from medseg.run.site import memory_gib, settled
@@ -64,24 +65,34 @@ def train(
     recipe, step = trainable(pipeline)
     studies = _labelled(pipeline)
     parts = split(list(studies), recipe, fold)
+    check_growth(recipe, step, parts)
     limit = memory_gib(site or Site())
     with held(model):
-        folder = ModelFolder(model, pipeline, step)
-        folder.begin([studies[name] for name in parts.held_out])
+        asked = ModelFolder(model, pipeline, step)
+        asked.begin([studies[name] for name in parts.held_out])
         cases = _cases(pipeline, [studies[name] for name in parts.trained_on], limit, watch)
         checked = [studies[name] for name in parts.validated]
+        folder = sized(asked, recipe, cases)
+        sampler = Sampler(cases, recipe, step.axes if isinstance(step, Slices) else ())
+        grows = grower(folder, recipe, sampler, watch)
+
+        def now() -> ModelFolder:
+            return folder if grows is None else folder.of(grows.current)
+
         loop = Loop(
-            learner=_learner(pipeline, step, recipe),
-            sampler=Sampler(cases, recipe, step.axes if isinstance(step, Slices) else ()),
+            learner=_learner(pipeline, folder.step, recipe, watch),
+            sampler=sampler,
             folder=model,
-            digest=folder.digest(parts),
-            validate=(lambda: _dice(folder.trained(), checked, watch)) if checked else None,
+            digest=asked.digest(parts),
+            validate=(lambda: _dice(now().trained(), checked, watch)) if checked else None,
             watch=lambda epoch, spent: _tell(folder, loop, epoch, spent, watch),
+            grower=grows,
+            kept=lambda network: folder.of(network).write_pipeline(),
         )
         loop.run()
         dice = next((e.dice for e in reversed(loop.epochs) if e.dice), {})
         summary = TrainSummary(model, parts, loop.seconds / 60, loop.learner.iteration, dice)
-        folder.finish(summary.split, summary.minutes, summary.iterations, dice)
+        now().finish(parts, summary.minutes, summary.iterations, dice, grows.rows if grows else ())
     return summary
 
 
@@ -143,11 +154,13 @@ def _cases(pipeline: Pipeline, studies: Sequence[Study], limit: float, watch: Wa
     return cases
 
 
-def _learner(pipeline: Pipeline, step: Asking, recipe: Training) -> Learner:
+def _learner(pipeline: Pipeline, step: Asking, recipe: Training, watch: Watch) -> Learner:
     torch.manual_seed(recipe.seed)
-    module = step.model(len(pipeline.input.channels), pipeline.labels.channels)
+    model = step.model if recipe.start is None else step.model.without_download()
+    module = model(len(pipeline.input.channels), pipeline.labels.channels)
     if recipe.start is not None:
-        load_weights(module, recipe.start)
+        for key in load_weights(module, recipe.start):
+            watch(Note(f"{key} of the checkpoint has no place in the network and is left out"))
     objective = Objective(
         pipeline.labels, recipe.dice_weight, recipe.cross_entropy_weight, recipe.label_weights
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import cos, pi
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.models.device import autocast, layout
+from medseg.models.modules.morphisms import Morph
 from medseg.training.objective import Objective
 from medseg.training.recipe import Training
 
@@ -27,6 +28,7 @@ class Learner:
     average: nn.Module = field(init=False)
     iteration: int = field(default=0, init=False)
     learning_rate: float = field(default=0.0, init=False)
+    grown_at: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.module.to(self.device).train()
@@ -52,12 +54,7 @@ class Learner:
         # Dropout draws by the number of the step too, so that there is no state to be saved.
         chance = np.random.SeedSequence([self.recipe.seed, self.iteration])
         torch.manual_seed(int(chance.generate_state(1)[0]))
-        images = images.to(self.device, non_blocking=True)
-        images = images.contiguous(memory_format=layout(images.ndim - 2))
-        targets = targets.to(self.device, non_blocking=True)
-        with autocast(self.device, self.recipe.precision):
-            logits = self.module(images)
-        loss = self.objective(logits, targets)
+        loss = self.loss(images, targets, self.module)
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimizer)
@@ -68,6 +65,49 @@ class Learner:
         self._update_average()
         return loss.detach()
 
+    def loss(self, images: Tensor, targets: Tensor, module: nn.Module) -> Tensor:
+        """The loss that ``module`` has on a batch."""
+        images = images.to(self.device, non_blocking=True)
+        images = images.contiguous(memory_format=layout(images.ndim - 2))
+        targets = targets.to(self.device, non_blocking=True)
+        with autocast(self.device, self.recipe.precision):
+            logits = module(images)
+        return self.objective(logits, targets)
+
+    def of(self, module: nn.Module) -> Learner:
+        """A learner of another module that has learnt nothing yet."""
+        return replace(self, module=module)
+
+    def grown(self, module: nn.Module, morph: Morph) -> Learner:
+        """A learner of ``module`` that goes on from here, where ``morph`` leads.
+
+        This one stays as it is, to the last bit.
+        """
+        module.load_state_dict(morph.weights(self.module.state_dict()))
+        child = self.of(module)
+        child.average.load_state_dict(morph.weights(self.average.state_dict()))
+        child._scaler.load_state_dict(self._scaler.state_dict())
+        child.iteration = child.grown_at = self.iteration
+        child._take_moments(self, morph)
+        return child
+
+    def _take_moments(self, parent: Learner, morph: Morph) -> None:
+        """The running means of gradients of another, as ``morph`` changes them."""
+        old = {
+            name: parent._optimizer.state[p]
+            for name, p in parent.module.named_parameters()
+            if p in parent._optimizer.state
+        }
+        means = morph.moments({name: one["exp_avg"] for name, one in old.items()}, 1)
+        squares = morph.moments({name: one["exp_avg_sq"] for name, one in old.items()}, 2)
+        for name, p in self.module.named_parameters():
+            if name in old:
+                self._optimizer.state[p] = {
+                    "step": old[name]["step"].clone(),
+                    "exp_avg": torch.empty_like(p).copy_(means[name]).detach(),
+                    "exp_avg_sq": torch.empty_like(p).copy_(squares[name]).detach(),
+                }
+
     def _set_rate(self, spent: float) -> None:
         recipe = self.recipe
         if recipe.schedule == "cosine":
@@ -76,6 +116,9 @@ class Learner:
             share = (1 - min(spent, 1.0)) ** 0.9
         if spent < recipe.warm_up:
             share *= max(spent / recipe.warm_up, 0.01)
+        if self.grown_at is not None and recipe.growth is not None:
+            steps = self.iteration - self.grown_at + 1
+            share *= min(steps / (recipe.growth.warm_up + 1), 1.0)
         self.learning_rate = recipe.learning_rate * share
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -98,6 +141,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "iteration": self.iteration,
+            "grown_at": self.grown_at,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -107,3 +151,4 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self.iteration = state["iteration"]
+        self.grown_at = state.get("grown_at")

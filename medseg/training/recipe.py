@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from medseg.models.checkpoint import Checkpoint
 from medseg.step import Step
 from medseg.training.augmentation import Augmentation
+from medseg.training.growth import Growth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +24,11 @@ class Training(Step):
     and at least one unless it is 0, is centred on a voxel of a label, each label equally often.
     The loss is Dice plus cross-entropy; ``label_weights`` makes labels count more (or less)
     than 1 in it. ``ema`` averages the
-    weights over the last steps and is what is kept. ``start`` is a weights file to go on from.
+    weights over the last steps and is what is kept. ``start`` is a weights file, or another
+    project's checkpoint, to go on from.
     ``folds`` is a JSON file ``{fold: [study, ...]}``; without one, studies are dealt to
     ``fold_count`` folds by the seed. ``validate`` studies of the fold that is held out are
-    segmented every ``validate_minutes``.
+    segmented every ``validate_minutes``. ``growth`` lets a network that can grow do so.
     """
 
     label_fields: ClassVar[tuple[str, ...]] = ("label_weights",)
@@ -46,13 +49,14 @@ class Training(Step):
     dice_weight: float = 1.0
     cross_entropy_weight: float = 1.0
     label_weights: Mapping[str, float] = field(default_factory=dict)
-    start: Path | None = None
+    start: Path | Checkpoint | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     folds: Path | None = None
     fold_count: int = 5
     validate: int = 8
     validate_minutes: float = 5.0
     checkpoint_minutes: float = 3.0
+    growth: Growth | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.image import Label, Labels
-from medseg.inference import Slices, SlidingWindow, Threshold
+from medseg.inference import DenseCrf, Slices, SlidingWindow, Threshold
 from medseg.io import write_atomically
 from medseg.metrics import Dice, Iou
 from medseg.models import DynUNet
+from medseg.models.checkpoint import Checkpoint
 from medseg.pipeline import (
     Input,
     Pipeline,
@@ -88,7 +89,9 @@ NETWORKS = st.builds(
         strides=st.none() | st.just((2, (1, 2, 2))),
         norm=st.sampled_from(["instance", "batch"]),
     ),
-    weights=st.none() | st.just(Path("/models/net.safetensors")),
+    weights=st.none()
+    | st.just(Path("/models/net.safetensors"))
+    | st.just(Checkpoint(Path("/models/net.pth"), "uctransnet")),
     window=st.tuples(SIDES, SIDES, SIDES),
     mirror=st.sampled_from([(), (0,), (0, 2)]),
     overlap=st.floats(0, 0.9),
@@ -124,6 +127,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
             nonfinite=draw(st.sampled_from(["refuse", "fill"])),
         ),
         preprocess=tuple(draw(PREPROCESS)),
+        refine=draw(st.sampled_from([(), (DenseCrf(appearance_mm=5.0, method="grid"),)])),
         postprocess=(KeepLargest(labels=some), RemoveSmall(min_ml=draw(LENGTHS))),
         metrics=draw(st.sampled_from([(), (Dice(),), (Dice(), Iou()), (Iou(both_empty="one"),)])),
         training=draw(st.none() | RECIPES),
@@ -211,6 +215,8 @@ def test_the_digest_knows_what_can_change_a_mask(tmp_path: Path) -> None:
         {"labels": Labels((Label("sphere", (1,)),))},
         {"preprocess": (NormalizeIntensity(),)},
         {"postprocess": (KeepLargest(),)},
+        {"refine": (DenseCrf(),)},
+        {"refine": (DenseCrf(iterations=6),)},
         {"postprocess": (Relabel({"ball": 3}),)},
         {"inference": (replace(network, overlap=0.25),)},
         {"inference": (replace(network, model=DynUNet(norm="batch")),)},

@@ -11,6 +11,7 @@ from medseg.image import Label, Labels
 from medseg.inference import SlidingWindow, Threshold
 from medseg.metrics import Dice, Iou
 from medseg.models import DynUNet
+from medseg.models.checkpoint import Checkpoint
 from medseg.pipeline import (
     Input,
     Limits,
@@ -427,6 +428,27 @@ def test_a_relabelling_that_merges_labels_is_refused(tmp_path: Path) -> None:
     found = complaints(tmp_path, text)
     assert len(found) == 1
     assert found[0].startswith("7:30: postprocess.1: ")
+
+
+def test_weights_may_be_another_projects_checkpoint(tmp_path: Path) -> None:
+    text = NETWORK + "      weights: {path: theirs.pth, format: uctransnet}\n"
+    (step,) = load_pipeline(written(tmp_path, text)).inference
+    assert step.weights == Checkpoint(tmp_path / "theirs.pth", "uctransnet")
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("{path: theirs.pth}", "weights.format: 'weights' needs this option"),
+        ("{path: theirs.pth, format: std}", "uctransnet"),
+        ("{file: theirs.pth, format: uctransnet}", "weights.path: 'weights' needs this option"),
+        ("7", "a path"),
+    ],
+)
+def test_what_is_wrong_with_a_checkpoint_is_said(tmp_path: Path, said: str, word: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        load_pipeline(written(tmp_path, NETWORK + f"      weights: {said}\n"))
+    assert word in str(caught.value)
 
 
 def test_weights_are_asked_for_only_when_a_pipeline_is_to_run(tmp_path: Path) -> None:

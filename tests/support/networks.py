@@ -2,8 +2,56 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 SMALL: dict[str, dict[str, Any]] = {
     "dynunet": {"widths": (4, 6, 8), "deep_supervision": 1},
+    "segformer": {
+        "widths": (4, 8, 8, 16),
+        "depths": (1, 1, 1, 1),
+        "heads": (1, 2, 2, 4),
+        "strides": (2, 2, 2, 2),
+        "reductions": (4, 2, 1, 1),
+        "head_width": 8,
+    },
+    "setr": {"width": 16, "depth": 4, "attention_heads": 2, "patch": 8, "head_width": 8},
+    "segresnet": {"width": 8, "blocks_down": (1, 1, 1), "blocks_up": (1, 1)},
+    "swin_unetr": {"width": 12, "depths": (1, 1, 1, 1), "window": 3},
+    "unetr": {"width": 4, "hidden_width": 8, "attention_heads": 2, "image_size": 32},
+    "attention_unet": {"widths": (4, 6, 8)},
+    "mednext": {"width": 2},
+    "neat": {"widths": (4, 6, 8), "encoder_blocks": (0, 1, 0), "added": 1},
+    "pointrend": {
+        "depth": 18,
+        "base": 4,
+        "pyramid_channels": 8,
+        "head_channels": 8,
+        "point_channels": 8,
+    },
+    "smp": {"encoder": "resnet18"},
+    "hf_segformer": {},
+    "unet": {"widths": (4, 6, 8), "deep_supervision": 1},
+    "uctransnet": {
+        "widths": (4, 6, 8, 8),
+        "image_size": 16,
+        "attention_layers": 2,
+        "attention_heads": 2,
+        "expansion": 2,
+    },
+    "enet": {"widths": (4, 8, 16), "repeats": 1},
 }
+
+OPTIONAL = {
+    "smp": "segmentation_models_pytorch",
+    "hf_segformer": "transformers.models.segformer.modeling_segformer",
+}
+
+
+def there(name: str) -> bool:
+    """Whether the package that a network is of can be imported."""
+    try:
+        import_module(OPTIONAL.get(name, "medseg"))
+    except (ImportError, RuntimeError):
+        return False
+    return True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 
 from torch import Tensor
 
+from medseg.models.checkpoint import Checkpoint, read_tensors
 from medseg.models.network import Network
 
 
@@ -23,3 +25,13 @@ class Imported:
     out_channels: int
     state: Mapping[str, Tensor]
     unused: tuple[str, ...] = ()
+
+
+def read_checkpoint(checkpoint: Checkpoint) -> Imported:
+    """The network that a checkpoint of another project is of, and its weights.
+
+    Raises ModelError E_CHECKPOINT where the file cannot be read or is of another kind.
+    """
+    found = import_module(f"medseg.models.importers.{checkpoint.format}")
+    imported: Imported = found.read(read_tensors(checkpoint.path))
+    return imported

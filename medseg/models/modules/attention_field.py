@@ -1,0 +1,149 @@
+"""A neural attention field: any point asks a coarse map what lies there.
+
+Chitta et al. 2021, arXiv:2109.04456. Points (B, N, dims) are those of
+``medseg.models.heads.PointHead``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import pi
+
+import torch
+from torch import Tensor, nn
+
+from medseg.models.heads import Heads, PointHead
+from medseg.models.layers import conv
+
+
+class _ConditionalNorm(nn.Module):
+    """Batch normalisation whose scale and shift at each point follow from its state."""
+
+    def __init__(self, state: int, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels, affine=False)
+        self.scale = nn.Conv1d(state, channels, 1)
+        self.shift = nn.Conv1d(state, channels, 1)
+        for one, bias in ((self.scale, 1.0), (self.shift, 0.0)):
+            nn.init.zeros_(one.weight)
+            nn.init.constant_(one.bias, bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, state: Tensor) -> Tensor:
+        """``features (B, C, N)`` under ``state (B, S, N)``."""
+        normal: Tensor = self.norm(features)
+        scaled: Tensor = self.scale(state) * normal + self.shift(state)
+        return scaled
+
+
+class _Block(nn.Module):
+    """A residual block of two layers; it begins as the identity."""
+
+    def __init__(self, state: int, channels: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(_ConditionalNorm(state, channels) for _ in range(2))
+        self.layers = nn.ModuleList(nn.Conv1d(channels, channels, 1) for _ in range(2))
+        nn.init.zeros_(self.layers[1].weight)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, state: Tensor) -> Tensor:
+        """``features (B, C, N)`` under ``state (B, S, N)``."""
+        inner = features
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            inner = layer(norm(inner, state).relu())
+        return features + inner
+
+
+class _Stack(nn.Module):
+    """Blocks, a last normalisation, and a layer to the outputs."""
+
+    def __init__(self, state: int, channels: int, outputs: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_Block(state, channels) for _ in range(blocks))
+        self.norm = _ConditionalNorm(state, channels)
+        self.out = nn.Conv1d(channels, outputs, 1)
+
+    def forward(self, features: Tensor, state: Tensor) -> Tensor:
+        """``features (B, C, N)`` under ``state (B, S, N)`` to (B, outputs, N)."""
+        for block in self.blocks:
+            features = block(features, state)
+        out: Tensor = self.out(self.norm(features, state).relu())
+        return out
+
+
+class AttentionField(nn.Module):
+    """Logits of any point of the image, from a coarse map of it.
+
+    The map's voxels are tokens. A point's state begins as their mean; in each of ``iterations``
+    the point, under its state, weighs the tokens, and their mean by these weights is its next
+    state. Unlike the paper, which learns one weight per place of a fixed grid, tokens are weighed
+    by a key made of what they hold and where they lie, so that the map may have any size.
+    ``bands`` are the frequencies in which coordinates are told (0: as plain numbers).
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        dims: int,
+        channels: int,
+        labels: int,
+        *,
+        hidden: int = 128,
+        blocks: int = 5,
+        iterations: int = 2,
+        bands: int = 6,
+        per_label: int = 64,
+        chunk: int = 4096,
+    ) -> None:
+        super().__init__()
+        self.labels, self.iterations, self.bands = labels, iterations, bands
+        self.per_label, self.chunk = per_label, chunk
+        coordinates = dims * (1 + 2 * bands)
+        self.query = conv(1, coordinates, hidden, 1)
+        self.key = conv(1, channels + coordinates, hidden, 1, bias=False)
+        self.weighing = _Stack(channels, hidden, hidden, blocks)
+        self.deciding = _Stack(channels, hidden, labels, blocks)
+
+    def forward(self, features: Tensor, space: Sequence[int]) -> Tensor | Heads:
+        """Logits (B, K, *space) of ``features (B, C, *grid)``; in training those of points."""
+        tokens, places = features.flatten(2), centres(features.shape[2:]).to(features.device)
+        if self.training:
+            return self._drawn(tokens, places, len(space))
+        parts = torch.split(centres(space).to(features.device), self.chunk, 1)
+        said = [self.at(tokens, places, part)[-1] for part in parts]
+        return torch.cat(said, 2).reshape(len(tokens), self.labels, *space)
+
+    def _drawn(self, tokens: Tensor, places: Tensor, dims: int) -> Heads:
+        """Random points, ``per_label`` for each; the last iteration weighs 1, the others 0.1."""
+        count = self.per_label * self.labels
+        points = 2 * torch.rand(len(tokens), count, dims, device=tokens.device) - 1
+        *early, last = self.at(tokens, places, points)
+        return [*(PointHead(one, points, 0.1) for one in early), PointHead(last, points)]
+
+    def at(self, tokens: Tensor, places: Tensor, points: Tensor) -> list[Tensor]:
+        """Logits (B, K, N) at ``points (B or 1, N, dims)``, one a iteration.
+
+        ``tokens (B, C, T)`` lie at ``places (B or 1, T, dims)``.
+        """
+        batch = len(tokens)
+        told = self._told(places).expand(batch, -1, -1).to(tokens.dtype)
+        keys = self.key(torch.cat([tokens, told], 1))
+        query = self.query(self._told(points).to(tokens.dtype)).expand(batch, -1, -1)
+        state = tokens.mean(2, keepdim=True).expand(-1, -1, points.shape[1])
+        logits = []
+        for _ in range(self.iterations):
+            asked = self.weighing(query, state)
+            shares = (asked.transpose(1, 2) @ keys / keys.shape[1] ** 0.5).softmax(2)
+            state = tokens.to(shares.dtype) @ shares.transpose(1, 2)
+            logits.append(self.deciding(query, state))
+        return logits
+
+    def _told(self, points: Tensor) -> Tensor:
+        """Points (B, N, dims) as (B, channels, N): themselves, then sines and cosines."""
+        turns = [points * (pi * 2**band) for band in range(self.bands)]
+        waves = [wave(turn) for turn, wave in product(turns, (torch.sin, torch.cos))]
+        return torch.cat([points, *waves], 2).transpose(1, 2)
+
+
+def centres(size: Sequence[int]) -> Tensor:
+    """The centres (1, N, dims) of a grid's voxels as points, the last axis first."""
+    axes = [(2 * torch.arange(side) + 1) / side - 1 for side in size]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flip(-1).reshape(1, -1, len(size))

@@ -1,0 +1,34 @@
+"""Strides as the YAML has them, a number or a number an axis, made one number an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+Axes: TypeAlias = tuple[int, ...]
+Entries: TypeAlias = tuple[int | tuple[int, ...], ...]
+
+
+def strides_by_axis(
+    entries: Sequence[int | Axes] | None, dims: int, count: int
+) -> tuple[Axes, ...]:
+    """``count`` strides of ``dims`` numbers each; 2 everywhere where none are given.
+
+    Raises ValueError where there are more or fewer, or where one is below 1.
+    """
+    given: Sequence[int | Axes] = (2,) * count if entries is None else entries
+    if len(given) != count:
+        raise ValueError(f"strides wants {count} entries, not {len(given)}")
+    found = tuple((one,) * dims if isinstance(one, int) else tuple(one) for one in given)
+    for one in found:
+        if len(one) != dims or min(one) < 1:
+            raise ValueError(f"strides are a number above 0 or {dims} of them, not {one}")
+    return found
+
+
+def multiples(strides: Sequence[Axes]) -> Axes:
+    """How much coarser the grid is after all of them, along each axis."""
+    total = [1] * len(strides[0])
+    for stride in strides:
+        total = [one * other for one, other in zip(total, stride, strict=True)]
+    return tuple(total)
