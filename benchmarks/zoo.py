@@ -1,0 +1,234 @@
+"""Train every network on the hippocampus by one recipe and budget; the table of docs/models.md.
+
+    python benchmarks/zoo.py [--only NAME ...] [--dims 2 3] [--minutes N] [--work FOLDER]
+
+Folds 2 to 4 train, fold 1 tests. A network is its pipeline ``pipelines/hippocampus.yaml`` (3D) or
+``hippocampus_slices.yaml`` (2D, slices along all three axes) with another ``model``; where a
+paper's widths would not train in the time, smaller ones stand below and in the table. Finished
+trainings are not done again and a stopped one goes on. The scans are found by MEDSEG_REAL_DATA
+(default ../shared/data).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from medseg.models import MODELS, Network
+from medseg.pipeline import dump_pipeline, load_pipeline
+from medseg.training.growth import Growth
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("MEDSEG_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+PAGE = REPOSITORY / "docs/models.md"
+BEGIN, END = "<!-- zoo: made by benchmarks/zoo.py -->", "<!-- zoo ends -->"
+PIPELINES = {2: "hippocampus_slices.yaml", 3: "hippocampus.yaml"}
+
+# Options that differ from a network's own, by name and dimensions: smaller widths, and less of the
+# image's resolution given away at once, as a hippocampus is some 20 voxels wide.
+SMALLER: dict[str, dict[int, dict[str, Any]]] = {
+    "dynunet": {
+        2: {"widths": (32, 64, 128, 256), "norm": "batch", "deep_supervision": 1},
+        3: {"widths": (24, 48, 96, 192), "norm": "batch", "deep_supervision": 1},
+    },
+    "unet": {
+        2: {"widths": (32, 64, 128, 256), "deep_supervision": 1},
+        3: {"widths": (24, 48, 96, 192), "norm": "batch", "deep_supervision": 1},
+    },
+    "uctransnet": {
+        2: {"widths": (32, 64, 128, 256), "image_size": 56},
+        3: {"widths": (16, 32, 64, 128), "norm": "batch", "image_size": (40, 56, 40)},
+    },
+    "segformer": {2: {"strides": (2, 2, 2, 2)}, 3: {"strides": (2, 2, 2, 2)}},
+    "setr": {
+        2: {"size": "small", "patch": 8, "image_size": 56, "head_width": 128},
+        3: {"size": "small", "patch": 8, "image_size": (40, 56, 40), "head_width": 64},
+    },
+    "segresnet": {3: {"width": 16}},
+    "swin_unetr": {2: {"width": 24}, 3: {"width": 12}},
+    "unetr": {
+        2: {"hidden_width": 192, "attention_heads": 6},
+        3: {"hidden_width": 192, "attention_heads": 6},
+    },
+    "attention_unet": {2: {"widths": (32, 64, 128, 256)}, 3: {"widths": (16, 32, 64, 128)}},
+    "mednext": {3: {"width": 16}},
+    "pointrend": {
+        2: {"depth": 18, "base": 32, "pyramid_channels": 64, "head_channels": 64},
+        3: {"depth": 18, "base": 16, "pyramid_channels": 32, "head_channels": 32},
+    },
+}
+# What a network needs of its training: growing wants short epochs and something to be judged by.
+TRAINING: dict[str, dict[str, Any]] = {
+    "neat": {
+        "batches": 20,
+        "validate": 6,
+        "growth": Growth(every=2, probe=2, plateau=None, refusals=6),
+    },
+}
+# Not trained here: weights of other libraries, to be fetched.
+ELSEWHERE = {"smp", "hf_segformer"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network in 2D or 3D, and its budget."""
+
+    name: str
+    dims: int
+    minutes: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is not the network's own default."""
+        return SMALLER.get(self.name, {}).get(self.dims, {})
+
+    @property
+    def folder(self) -> str:
+        """Where its training is kept."""
+        return f"{self.name}_{self.dims}d_{self.minutes:g}min"
+
+    def network(self) -> Network:
+        """Its options as medseg has them."""
+        network: Network = MODELS[self.name](spatial_dims=self.dims, **self.options)
+        return network
+
+
+def run(words: list[str], log: Path) -> float:
+    """Call ``medseg``; the most memory it took, in GiB."""
+    with log.open("ab") as file:
+        place = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "medseg", *words],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, file.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, file.fileno(), 2),
+            ],
+        )
+        _, status, usage = os.wait4(place, 0)
+    if os.waitstatus_to_exitcode(status) not in (0, 1):
+        raise RuntimeError(f"medseg {' '.join(words)} failed; see {log}")
+    return usage.ru_maxrss / 2**20
+
+
+def work_through(entry: Entry, work: Path) -> dict[str, Any]:
+    """Train and test one network; what the table says of it."""
+    place = work / entry.folder
+    result = place / "result.json"
+    if result.exists():
+        known: dict[str, Any] = json.loads(result.read_text())
+        return known
+    place.mkdir(parents=True, exist_ok=True)
+    write_pipeline(entry, place / "pipeline.yaml")
+    folds = DATA / "hippocampus/folds.json"
+    where = ["--input", f"{DATA / 'hippocampus'}", "--folds", f"{folds}", "--fold", "1"]
+    model, log = place / "model", place / "log.txt"
+    memory = run(["train", f"{place / 'pipeline.yaml'}", "--output", f"{model}", *where], log)
+    run(["run", f"{model}", "--input", f"{model}/held_out.csv", "--output", f"{place}/masks"], log)
+    card = json.loads((model / "card.json").read_text())
+    parameters, gmacs = counted(entry)
+    found = {
+        "name": entry.name,
+        "dims": entry.dims,
+        "minutes": entry.minutes,
+        "options": entry.options,
+        "dice": dice_of(place / "masks/metrics.csv"),
+        "parameters": parameters,
+        "gmacs": gmacs,
+        "iterations": card["iterations"],
+        "seconds_an_iteration": card["minutes"] * 60 / card["iterations"],
+        "memory_gib": memory,
+    }
+    result.write_text(json.dumps(found, indent=1))
+    return found
+
+
+def write_pipeline(entry: Entry, path: Path) -> None:
+    """The recipe of its dimensions with this network and budget."""
+    pipeline = load_pipeline(REPOSITORY / "pipelines" / PIPELINES[entry.dims])
+    (step,) = pipeline.inference
+    assert pipeline.training is not None
+    special = {"validate": 0, **TRAINING.get(entry.name, {})}
+    training = replace(pipeline.training, max_minutes=entry.minutes, **special)
+    asked = replace(step, model=entry.network())
+    whole = replace(pipeline, name=entry.folder, inference=(asked,), training=training)
+    path.write_text(dump_pipeline(whole))
+
+
+def counted(entry: Entry) -> tuple[int, float]:
+    """Parameters, and multiplications of one window in thousands of millions."""
+    pipeline = load_pipeline(REPOSITORY / "pipelines" / PIPELINES[entry.dims])
+    (step,) = pipeline.inference
+    module = entry.network()(1, pipeline.labels.channels).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, 1, *step.window))
+    return sum(p.numel() for p in module.parameters()), counter.get_total_flops() / 2e9
+
+
+def dice_of(table: Path) -> dict[str, float]:
+    """Mean Dice of each label over the studies."""
+    values: dict[str, list[float]] = {}
+    with table.open() as file:
+        for row in csv.DictReader(file):
+            if row["metric"] == "dice" and row["value"]:
+                values.setdefault(row["label"], []).append(float(row["value"]))
+    return {label: fmean(found) for label, found in values.items()}
+
+
+def table(results: list[dict[str, Any]]) -> list[str]:
+    """Rows of Markdown, the best first within dimensions and budget."""
+    rows = [
+        "| network | dims | minutes | anterior | posterior | mean Dice | parameters, million"
+        " | GMAC a window | iterations | s an iteration | memory, GiB | options |",
+        "|---|---|" + "---:|" * 9 + "---|",
+    ]
+    for one in sorted(results, key=lambda r: (r["dims"], r["minutes"], -fmean(r["dice"].values()))):
+        said = ", ".join(f"{key} {value}" for key, value in one["options"].items())
+        rows.append(
+            f"| {one['name']} | {one['dims']}D | {one['minutes']:g} | {one['dice']['anterior']:.3f}"
+            f" | {one['dice']['posterior']:.3f} | {fmean(one['dice'].values()):.3f}"
+            f" | {one['parameters'] / 1e6:.2f} | {one['gmacs']:.2f} | {one['iterations']}"
+            f" | {one['seconds_an_iteration']:.2f} | {one['memory_gib']:.1f} | {said} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Do what was asked, and write all that is done into the page."""
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = sorted(set(MODELS) - ELSEWHERE)
+    asked.add_argument("--only", nargs="+", choices=names, default=names)
+    asked.add_argument("--dims", nargs="+", type=int, choices=(2, 3), default=(3, 2))
+    asked.add_argument("--minutes", type=float, default=5.0)
+    asked.add_argument("--work", type=Path, default=Path("out/zoo"))
+    options = asked.parse_args()
+    for name in options.only:
+        for dims in options.dims:
+            if dims not in MODELS[name].dims:
+                continue
+            entry = Entry(name, dims, options.minutes)
+            try:
+                found = work_through(entry, options.work)
+            except RuntimeError as error:
+                print(f"{entry.folder}: {error}", flush=True)
+                continue
+            print(f"{entry.folder}: {found['dice']}", flush=True)
+    results = [json.loads(p.read_text()) for p in sorted(options.work.glob("*/result.json"))]
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    PAGE.write_text(before + "\n".join([BEGIN, "", *table(results), "", END]) + after)
+
+
+if __name__ == "__main__":
+    main()
