@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Literal, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from medseg.errors import PipelineError
 
@@ -34,9 +36,39 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+@contextmanager
+def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
     """Mixed precision for what runs inside; nothing changes for float32."""
-    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+    mixed = torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+    with mixed, _FlatInFull() if device.type == "cpu" and precision != "float32" else nullcontext():
+        yield
+
+
+class _FlatInFull(TorchFunctionMode):
+    """3D convolutions of flat features in float32.
+
+    Where the first axis is no longer than the kernel less one, oneDNN's gradients of the weights
+    in bfloat16 are memory that nobody wrote to, or a crash (seen with torch 2.13 on x86).
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is not torch.conv3d or not _flat(*args[:2]):
+            return function(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            full: list[Any] = [a.float() if isinstance(a, Tensor) else a for a in args]
+            return function(*full, **kwargs)
+
+
+def _flat(features: Tensor, weight: Tensor) -> bool:
+    """Whether ``features (B, C, X, Y, Z)`` are shorter along x than a kernel and its borders."""
+    return bool(features.shape[2] < weight.shape[2])
 
 
 def densely(module: nn.Module, spatial_dims: int) -> nn.Module:
