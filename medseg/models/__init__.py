@@ -25,6 +25,7 @@ MODELS = Places(
         "unet": "medseg.models.unet:UNet",
         "uctransnet": "medseg.models.uctransnet:UCTransNet",
         "enet": "medseg.models.enet:ENet",
+        "bisenetv2": "medseg.models.bisenetv2:BiSeNetV2",
     }
 )
 

@@ -22,7 +22,7 @@ class Checkpoint:
     """
 
     path: Path
-    format: Literal["uctransnet", "segformer_hf", "unet_milesial"]
+    format: Literal["uctransnet", "torchvision", "segformer_hf", "unet_milesial", "bisenetv2"]
 
 
 Weights: TypeAlias = Path | Checkpoint

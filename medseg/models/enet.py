@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from medseg.models.network import Network
-from medseg.models.strides import Axes, Entries, strides_by_axis
+from medseg.models.options import Axes, Entries, strides_by_axis
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, interpolate
+from torch.nn.functional import batch_norm, interpolate, pad
 
 PerAxis: TypeAlias = int | Sequence[int]
 NormKind: TypeAlias = Literal["batch", "instance", "group", "none"]
@@ -194,3 +194,44 @@ def pooled_norm(channels: int, kind: NormKind = "batch") -> nn.Module:
     if kind == "batch":
         return PooledBatchNorm(channels)
     return nn.Identity() if kind == "none" else nn.GroupNorm(1, channels)
+
+
+class PooledConvNormAct(nn.Sequential):
+    """ConvNormAct of one tap for features (B, C, 1, ...) that were pooled to one voxel."""
+
+    def __init__(
+        self,
+        dims: int,
+        inputs: int,
+        outputs: int,
+        norm_kind: NormKind = "batch",
+        act_kind: ActKind = "relu",
+    ) -> None:
+        super().__init__()
+        self.add_module("conv", conv(dims, inputs, outputs, 1, bias=False))
+        self.add_module("norm", pooled_norm(outputs, norm_kind))
+        self.add_module("act", act(act_kind))
+
+
+def draw_for_relu(module: nn.Module) -> None:
+    """Draw all convolutions as He et al. 2015 do, by what each number reaches; no biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class SmoothPool(nn.Module):
+    """The mean of three voxels along each axis, zeros beyond the borders, at a stride."""
+
+    def __init__(self, dims: int, stride: PerAxis = 2) -> None:
+        super().__init__()
+        # The pool's own padding is refused in 3D where the features are smaller than the kernel.
+        self.border = (1, 1) * dims
+        self.pool = mean_pool(dims, 3, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, *space) to (B, C, *coarser)."""
+        out: Tensor = self.pool(pad(features, self.border))
+        return out

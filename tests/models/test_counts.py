@@ -58,6 +58,8 @@ COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
     ("enet", {"spatial_dims": 2}, 3, 19, 364_311),
     ("enet", {"spatial_dims": 2}, 3, 20, 364_376),
     ("enet", {"spatial_dims": 2}, 3, 21, 364_441),
+    ("bisenetv2", {"spatial_dims": 2, "auxiliary": False}, 3, 19, 3_358_627),
+    ("bisenetv2", {"spatial_dims": 2}, 3, 19, 5_231_487),
 ]
 
 

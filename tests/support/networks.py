@@ -40,6 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "expansion": 2,
     },
     "enet": {"widths": (4, 8, 16), "repeats": 1},
+    "bisenetv2": {"width": 0.06, "identity_start": False},
 }
 
 OPTIONAL = {

@@ -12,7 +12,7 @@ from torch.nn.functional import max_unpool2d, max_unpool3d, pad
 
 from medseg.models.fitting import cropped, padded
 from medseg.models.layers import NormKind, conv, dropout, max_pool, norm, transposed
-from medseg.models.strides import Axes, multiples
+from medseg.models.options import Axes, multiples
 
 if TYPE_CHECKING:
     from medseg.models.enet import ENet

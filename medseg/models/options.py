@@ -1,8 +1,9 @@
-"""Strides as the YAML has them, a number or a number an axis, made one number an axis."""
+"""What the options of several networks have in common: strides by axis, scaled widths."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TypeAlias
 
 Axes: TypeAlias = tuple[int, ...]
@@ -32,3 +33,14 @@ def multiples(strides: Sequence[Axes]) -> Axes:
     for stride in strides:
         total = [one * other for one, other in zip(total, stride, strict=True)]
     return tuple(total)
+
+
+def scaled(channels: int, width: float, multiple: int = 1) -> int:
+    """``channels`` times ``width``, rounded to a multiple and at least one of them."""
+    return max(1, round(channels * width / multiple)) * multiple
+
+
+def check_width(width: float) -> None:
+    """Raise ValueError where a ``width`` scales nothing."""
+    if not 0 < width < inf:
+        raise ValueError(f"width scales the channels by a number above 0, not {width}")
