@@ -26,6 +26,16 @@ MODELS = Places(
         "uctransnet": "medseg.models.uctransnet:UCTransNet",
         "enet": "medseg.models.enet:ENet",
         "bisenetv2": "medseg.models.bisenetv2:BiSeNetV2",
+        "stdc": "medseg.models.stdc:STDC",
+        "fcn": "medseg.models.fcn:FCN",
+        "fcn_resnet": "medseg.models.fcn_resnet:FCNResNet",
+        "deeplab_v1": "medseg.models.deeplab_v1:DeepLabV1",
+        "deeplab_v2": "medseg.models.deeplab_v2:DeepLabV2",
+        "deeplab_v3": "medseg.models.deeplab_v3:DeepLabV3",
+        "deeplab_v3plus": "medseg.models.deeplab_v3plus:DeepLabV3Plus",
+        "pspnet": "medseg.models.pspnet:PSPNet",
+        "psanet": "medseg.models.psanet:PSANet",
+        "gcn": "medseg.models.gcn:GCN",
     }
 )
 

@@ -22,7 +22,9 @@ class Checkpoint:
     """
 
     path: Path
-    format: Literal["uctransnet", "torchvision", "segformer_hf", "unet_milesial", "bisenetv2"]
+    format: Literal[
+        "uctransnet", "torchvision", "segformer_hf", "unet_milesial", "bisenetv2", "stdc"
+    ]
 
 
 Weights: TypeAlias = Path | Checkpoint

@@ -44,3 +44,13 @@ def check_width(width: float) -> None:
     """Raise ValueError where a ``width`` scales nothing."""
     if not 0 < width < inf:
         raise ValueError(f"width scales the channels by a number above 0, not {width}")
+
+
+def check_rates(rates: Entries, dims: int, name: str = "rates") -> None:
+    """Raise ValueError where ``rates`` are none, below 1, or not one number an axis."""
+    for rate in rates:
+        numbers = (rate,) * dims if isinstance(rate, int) else rate
+        if len(numbers) != dims or min(numbers) < 1:
+            raise ValueError(f"{name} are a number above 0 or {dims} of them, not {rate}")
+    if not rates:
+        raise ValueError(f"{name} wants at least one")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from medseg.models.network import Network
+from medseg.models.options import Axes, multiples
 
 if TYPE_CHECKING:
     from torch import nn
 
-Axes = tuple[int, ...]
 PerLevel = tuple[int | Axes, ...]
 
 _WIDTHS = {2: (64, 128, 256, 512, 512), 3: (32, 64, 128, 256, 256)}
@@ -97,10 +96,10 @@ class UCTransNet(Network):
         levels, dims = len(self._widths), self.spatial_dims
         strides = tuple(self._by_axis("strides", s) for s in self.strides or (2,) * (levels - 1))
         ones = (1,) * dims
-        reached = list(accumulate((ones, *strides[:-1]), _times))
+        reached = [multiples((ones, *strides[:level])) for level in range(levels - 1)]
         size = self._by_axis("image_size", self.image_size or _SIDES[dims])
         patch = self._patch(size, reached[-1])
-        token = _times(patch, reached[-1])
+        token = multiples((patch, reached[-1]))
         return Parts(
             widths=self._widths,
             strides=strides,
@@ -119,10 +118,6 @@ class UCTransNet(Network):
         from medseg.models.nets.uctransnet import UCTransNetNet
 
         return UCTransNetNet(self, in_channels, out_channels)
-
-
-def _times(one: Sequence[int], other: Sequence[int]) -> Axes:
-    return tuple(a * b for a, b in zip(one, other, strict=True))
 
 
 def _over(one: Sequence[int], other: Sequence[int]) -> Axes:

@@ -19,6 +19,8 @@ LEAN_UNET: dict[str, Any] = {
     "conv_bias": True,
 }
 
+STDC2: dict[str, Any] = {"spatial_dims": 2, "size": "stdc2"}
+
 # Name, options, channels, labels (of the logits, background included), parameters.
 COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
     ("dynunet", {"spatial_dims": 3, "widths": (32, 64, 128, 256, 320, 320)}, 1, 2, 31_189_410),
@@ -60,6 +62,57 @@ COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
     ("enet", {"spatial_dims": 2}, 3, 21, 364_441),
     ("bisenetv2", {"spatial_dims": 2, "auxiliary": False}, 3, 19, 3_358_627),
     ("bisenetv2", {"spatial_dims": 2}, 3, 19, 5_231_487),
+    ("fcn", {"spatial_dims": 2, "stride": 32}, 3, 21, 134_346_581),
+    ("fcn", {"spatial_dims": 2, "stride": 16}, 3, 21, 134_357_354),
+    ("fcn", {"spatial_dims": 2, "stride": 8}, 3, 21, 134_362_751),
+    ("fcn", {"spatial_dims": 2, "stride": 8, "faithful": True}, 3, 21, 134_362_751),
+    ("deeplab_v1", {"spatial_dims": 2, "field": "original"}, 3, 21, 65_140_565),
+    ("deeplab_v1", {"spatial_dims": 2}, 3, 21, 20_505_429),
+    ("deeplab_v1", {"spatial_dims": 2, "multi_scale": True}, 3, 21, 21_711_550),
+    ("deeplab_v2", {"spatial_dims": 2, "encoder": "vgg", "norm": "none"}, 3, 21, 37_877_652),
+    ("deeplab_v2", {"spatial_dims": 2}, 3, 21, 44_048_532),
+    ("deeplab_v3", {"spatial_dims": 2, "auxiliary": False}, 3, 21, 39_638_869),
+    ("deeplab_v3", {"spatial_dims": 2}, 3, 21, 42_004_074),
+    ("deeplab_v3", {"spatial_dims": 2, "depth": 101, "auxiliary": False}, 3, 21, 58_630_997),
+    ("deeplab_v3", {"spatial_dims": 2, "depth": 101}, 3, 21, 60_996_202),
+    ("fcn_resnet", {"spatial_dims": 2, "auxiliary": False}, 3, 21, 32_957_013),
+    ("fcn_resnet", {"spatial_dims": 2}, 3, 21, 35_322_218),
+    ("fcn_resnet", {"spatial_dims": 2, "depth": 101, "auxiliary": False}, 3, 21, 51_949_141),
+    ("fcn_resnet", {"spatial_dims": 2, "depth": 101}, 3, 21, 54_314_346),
+    (
+        "deeplab_v3plus",
+        {"spatial_dims": 2, "between": False, "context_conv": True, "decoder_convs": 1},
+        3,
+        21,
+        26_682_725,
+    ),
+    (
+        "deeplab_v3plus",
+        {
+            "spatial_dims": 2,
+            "output_stride": 8,
+            "deep_stem": True,
+            "stem_base": 32,
+            "head_channels": 512,
+            "project_kernel": 3,
+            "auxiliary": True,
+        },
+        3,
+        19,
+        43_589_878,
+    ),
+    ("pspnet", {"spatial_dims": 2}, 3, 150, 49_180_908),
+    ("pspnet", {"spatial_dims": 2, "stem_base": 32}, 3, 19, 48_975_494),
+    ("pspnet", {"spatial_dims": 2, "stem_base": 32}, 3, 150, 49_076_364),
+    ("psanet", {"spatial_dims": 2}, 3, 150, 53_273_836),
+    ("psanet", {"spatial_dims": 2, "stem_base": 32, "mask": 97}, 3, 19, 59_138_694),
+    ("psanet", {"spatial_dims": 2, "stem_base": 32, "mask": 66}, 3, 150, 54_065_292),
+    ("gcn", {"spatial_dims": 2}, 3, 21, 59_369_620),
+    ("stdc", {"spatial_dims": 2, "auxiliary": False, "detail": False}, 3, 19, 8_275_104),
+    ("stdc", {**STDC2, "auxiliary": False, "detail": False}, 3, 19, 12_305_568),
+    # The reference code has a classifier more, and heads for edges that nothing reads.
+    ("stdc", {"spatial_dims": 2}, 3, 19, 12_048_928 - 3_125_248 - 350_784),
+    ("stdc", STDC2, 3, 19, 16_079_392 - 3_125_248 - 350_784),
 ]
 
 

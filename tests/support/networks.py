@@ -41,6 +41,22 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "enet": {"widths": (4, 8, 16), "repeats": 1},
     "bisenetv2": {"width": 0.06, "identity_start": False},
+    "stdc": {"width": 0.06, "context": 4},
+    "fcn": {
+        "base": 4,
+        "hidden_channels": 8,
+        "kernel": 3,
+        "strides": (2, 2, 2, 1, 1),
+        "norm": "batch",
+    },
+    "fcn_resnet": {"depth": 18, "base": 4},
+    "deeplab_v1": {"base": 4, "hidden_channels": 8, "multi_scale": True, "norm": "batch"},
+    "deeplab_v2": {"depth": 18, "base": 4, "scales": (1.0, 0.5)},
+    "deeplab_v3": {"depth": 18, "base": 4},
+    "deeplab_v3plus": {"depth": 18, "base": 4, "low_channels": 4},
+    "pspnet": {"depth": 18, "base": 4},
+    "psanet": {"depth": 18, "base": 4, "mask": 5},
+    "gcn": {"depth": 18, "base": 4, "kernel": 3},
 }
 
 OPTIONAL = {

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from medseg.models.layers import ConvNormAct, NormKind, PerAxis, axes, conv, max_pool, norm
+from medseg.models.options import Axes, multiples
 
 Depth = Literal[18, 34, 50, 101, 152]
-Axes = tuple[int, ...]
 
 _BLOCKS: dict[int, tuple[int, ...]] = {
     18: (2, 2, 2, 2),
@@ -130,7 +129,7 @@ class ResNet(nn.Module):
             self.stages.append(nn.Sequential(*layers))
             channels.append(inputs)
         self.channels = tuple(channels)
-        self.strides = tuple(accumulate(steps, _times))
+        self.strides = tuple(multiples(steps[: place + 1]) for place in range(len(steps)))
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Conv3d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -155,7 +154,3 @@ def _stem(style: Style, inputs: int, base: int, stride: Axes, *, deep: bool) -> 
         ConvNormAct(dims, base, base, 3, norm_kind=kind),
         ConvNormAct(dims, base, 2 * base, 3, norm_kind=kind),
     )
-
-
-def _times(total: Axes, stride: Axes) -> Axes:
-    return tuple(one * other for one, other in zip(total, stride, strict=True))
