@@ -34,6 +34,13 @@ PAGE = REPOSITORY / "docs/models.md"
 BEGIN, END = "<!-- zoo: made by benchmarks/zoo.py -->", "<!-- zoo ends -->"
 PIPELINES = {2: "hippocampus_slices.yaml", 3: "hippocampus.yaml"}
 
+# A hippocampus is some 20 voxels wide: the first halving is left out.
+FINE = (1, 2, 2, 2, 2)
+RESNET: dict[int, dict[str, Any]] = {
+    2: {"depth": 18, "base": 32, "strides": FINE},
+    3: {"base": 16, "strides": FINE},
+}
+ON_RESNET = ("fcn_resnet", "deeplab_v3", "deeplab_v3plus", "pspnet", "psanet")
 # Options that differ from a network's own, by name and dimensions: smaller widths, and less of the
 # image's resolution given away at once, as a hippocampus is some 20 voxels wide.
 SMALLER: dict[str, dict[int, dict[str, Any]]] = {
@@ -55,17 +62,34 @@ SMALLER: dict[str, dict[int, dict[str, Any]]] = {
         3: {"size": "small", "patch": 8, "image_size": (40, 56, 40), "head_width": 64},
     },
     "segresnet": {3: {"width": 16}},
-    "swin_unetr": {2: {"width": 24}, 3: {"width": 12}},
+    "swin_unetr": {2: {"width": 24}, 3: {"width": 12, "window": 4}},
     "unetr": {
         2: {"hidden_width": 192, "attention_heads": 6},
         3: {"hidden_width": 192, "attention_heads": 6},
     },
     "attention_unet": {2: {"widths": (32, 64, 128, 256)}, 3: {"widths": (16, 32, 64, 128)}},
-    "mednext": {3: {"width": 16}},
+    "mednext": {3: {"width": 8}},
     "pointrend": {
         2: {"depth": 18, "base": 32, "pyramid_channels": 64, "head_channels": 64},
         3: {"depth": 18, "base": 16, "pyramid_channels": 32, "head_channels": 32},
     },
+    "enet": {2: {"strides": (1, 2, 2)}, 3: {"strides": (1, 2, 2)}},
+    "bisenetv2": {
+        2: {"strides": FINE},
+        3: {"width": 0.35, "strides": FINE},
+    },
+    "stdc": {2: {"strides": FINE}, 3: {"width": 0.5, "strides": FINE}},
+    "fcn": {
+        2: {"base": 32, "hidden_channels": 256, "kernel": 3, "norm": "batch", "strides": FINE},
+        3: {"base": 8, "hidden_channels": 64, "norm": "batch", "strides": FINE},
+    },
+    "deeplab_v1": {
+        2: {"base": 32, "hidden_channels": 256, "norm": "batch", "strides": (2, 2, 1, 1, 1)},
+        3: {"base": 16, "hidden_channels": 64, "norm": "batch", "strides": (2, 2, 1, 1, 1)},
+    },
+    "deeplab_v2": RESNET,
+    "gcn": RESNET,
+    **dict.fromkeys(ON_RESNET, RESNET),
 }
 # What a network needs of its training: growing wants short epochs and something to be judged by.
 TRAINING: dict[str, dict[str, Any]] = {
