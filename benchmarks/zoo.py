@@ -61,7 +61,7 @@ SMALLER: dict[str, dict[int, dict[str, Any]]] = {
         2: {"size": "small", "patch": 8, "image_size": 56, "head_width": 128},
         3: {"size": "small", "patch": 8, "image_size": (40, 56, 40), "head_width": 64},
     },
-    "segresnet": {3: {"width": 16}},
+    "segresnet": {3: {"width": 8}},
     "swin_unetr": {2: {"width": 24}, 3: {"width": 12, "window": 4}},
     "unetr": {
         2: {"hidden_width": 192, "attention_heads": 6},
@@ -227,6 +227,26 @@ def table(results: list[dict[str, Any]]) -> list[str]:
     return rows
 
 
+def grown(work: Path) -> list[str]:
+    """How the growing networks grew, step by step."""
+    rows = []
+    for path in sorted(work.glob("neat_*/model/growth.csv")):
+        folder = path.parents[1].name
+        rows += ["", f"How `{folder}` grew, Dice being the mean over the scans that validate:", ""]
+        rows += [
+            "| epoch | step | where | parameters | GMAC | Dice before | Dice after | kept |",
+            "|---:|---|---|---:|---:|---:|---:|---|",
+        ]
+        for step in csv.DictReader(path.open()):
+            before, after = (float(step[f"dice_{when}"]) for when in ("before", "after"))
+            rows.append(
+                f"| {step['epoch']} | {step['operator']} | {step['where']} | {step['parameters']}"
+                f" | {float(step['gmacs']):.2f} | {before:.3f} | {after:.3f}"
+                f" | {'yes' if step['accepted'] == 'True' else 'no'} |"
+            )
+    return rows
+
+
 def main() -> None:
     """Do what was asked, and write all that is done into the page."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -251,7 +271,8 @@ def main() -> None:
     text = PAGE.read_text()
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    PAGE.write_text(before + "\n".join([BEGIN, "", *table(results), "", END]) + after)
+    made = [BEGIN, "", *table(results), *grown(options.work), "", END]
+    PAGE.write_text(before + "\n".join(made) + after)
 
 
 if __name__ == "__main__":

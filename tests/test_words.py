@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from conftest import REPOSITORY
+from support.networks import there
 
 from medseg.cli import main
 from medseg.inference import INFERENCE, REFINE
@@ -72,7 +74,7 @@ def test_pipelines_that_a_page_names_are_there(line: str) -> None:
             assert (REPOSITORY / word).is_file(), word
 
 
-PIPELINES = sorted((REPOSITORY / "pipelines").glob("*.yaml"))
+PIPELINES = sorted((REPOSITORY / "pipelines").rglob("*.yaml"))
 SITES = sorted((REPOSITORY / "configs").glob("*.yaml"))
 
 
@@ -81,6 +83,28 @@ def test_every_pipeline_of_the_project_loads(path: Path) -> None:
     pipeline = load_pipeline(path)
     assert pipeline.name == path.stem
     assert pipeline.description
+
+
+def test_every_network_is_named_by_a_pipeline_of_its_family() -> None:
+    """Either it is the one that the pipeline has, or one that can be had in its place."""
+    told = [re.sub(r"\s+", " ", path.read_text("utf-8")) for path in PIPELINES]
+    for name in MODELS:
+        shown = (f"name: {name} ", f"name: {name},", f"name: {name}}}", f"'{name}'")
+        assert any(one in text for text in told for one in shown), name
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
+def test_the_network_of_every_pipeline_takes_its_windows(path: Path) -> None:
+    """Followed through every layer on the meta device, where nothing is computed."""
+    pipeline = load_pipeline(path)
+    for step in pipeline.inference:
+        if not there(step.model.name):
+            pytest.skip("the package that it is of is not here")
+        with torch.device("meta"), torch.no_grad():
+            count = len(pipeline.input.channels)
+            module = step.model.without_download()(count, pipeline.labels.channels)
+            image = torch.empty(1, count, *step.window)
+            assert module.eval()(image).shape[2:] == step.window
 
 
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.stem)

@@ -36,6 +36,9 @@ MODELS = Places(
         "pspnet": "medseg.models.pspnet:PSPNet",
         "psanet": "medseg.models.psanet:PSANet",
         "gcn": "medseg.models.gcn:GCN",
+        "dense_aspp": "medseg.models.dense_aspp:DenseASPP",
+        "sfnet": "medseg.models.sfnet:SFNet",
+        "modular": "medseg.models.modular:Modular",
     }
 )
 

@@ -79,6 +79,6 @@ class PointRend(Network):
 
     def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
         """Build it; the last layer of the point head begins near zero, as in the paper."""
-        from medseg.models.nets.pointrend import PointRendNet
+        from medseg.models.nets.pointrend import PointRendNet, host_of
 
-        return PointRendNet(self, in_channels, out_channels)
+        return PointRendNet(self, host_of(self, in_channels, out_channels), out_channels)

@@ -9,6 +9,7 @@ import torch
 
 from medseg.models.heads import PointHead
 from medseg.models.modules.attention_field import AttentionField, centres
+from medseg.models.modules.point_rend import Spread
 
 Dims = Literal[2, 3]
 GRIDS = {2: (3, 4), 3: (2, 3, 4)}
@@ -45,9 +46,9 @@ def test_the_order_of_tokens_does_not_matter(dims: Dims) -> None:
 def test_chunks_change_nothing(dims: Dims) -> None:
     made, features = field(dims).eval(), torch.randn(2, 6, *GRIDS[dims])
     with torch.no_grad():
-        whole = made(features, SPACES[dims])
+        whole = made(Spread(features, SPACES[dims]), SPACES[dims])
         made.chunk = 7
-        parts = made(features, SPACES[dims])
+        parts = made(Spread(features, SPACES[dims]), SPACES[dims])
     assert whole.shape == (2, 3, *SPACES[dims])
     assert torch.allclose(whole, parts, atol=1e-5)
 
@@ -58,7 +59,7 @@ def test_each_voxel_is_asked_at_its_centre(dims: Dims) -> None:
     place = (4, 1, 2)[:dims]
     point = [(2 * at + 1) / side - 1 for at, side in zip(place, SPACES[dims], strict=True)]
     with torch.no_grad():
-        dense = made(features, SPACES[dims])
+        dense = made(Spread(features, SPACES[dims]), SPACES[dims])
         points = torch.tensor(point[::-1]).reshape(1, 1, dims)
         alone = made.at(features.flatten(2), centres(GRIDS[dims]), points)[-1]
     assert torch.allclose(dense[(0, slice(None), *place)], alone[0, :, 0], atol=1e-5)
@@ -67,7 +68,8 @@ def test_each_voxel_is_asked_at_its_centre(dims: Dims) -> None:
 @pytest.mark.parametrize("dims", [2, 3])
 def test_in_training_points_are_drawn_for_every_iteration(dims: Dims) -> None:
     made = field(dims, per_label=10).train()
-    heads = made(torch.randn(2, 6, *GRIDS[dims]), SPACES[dims])
+    features = torch.randn(2, 6, *GRIDS[dims])
+    heads = made(Spread(features, SPACES[dims]), SPACES[dims])
     assert all(isinstance(head, PointHead) for head in heads)
     assert [head.weight for head in heads] == [0.1, 1.0]
     assert [head.logits.shape for head in heads] == [(2, 3, 30)] * 2
@@ -86,7 +88,7 @@ def test_an_exported_field_gives_the_same() -> None:
             self.field = made
 
         def forward(self, features: torch.Tensor) -> Any:
-            return self.field(features, SPACES[3])
+            return self.field(Spread(features, SPACES[3]), SPACES[3])
 
     with torch.no_grad():
         program = torch.export.export(Dense().eval(), (features,))
@@ -94,7 +96,24 @@ def test_an_exported_field_gives_the_same() -> None:
 
 
 def test_a_single_token_and_a_single_voxel_will_do() -> None:
-    made = field(3).eval()
+    made, context = field(3).eval(), Spread(torch.randn(1, 6, 1, 1, 1), (1, 1, 1))
     with torch.no_grad():
-        assert made(torch.randn(1, 6, 1, 1, 1), (1, 1, 1)).isfinite().all()
-    assert made.train()(torch.randn(1, 6, 1, 1, 1), (1, 1, 1))[-1].logits.isfinite().all()
+        assert made(context, (1, 1, 1)).isfinite().all()
+    assert made.train()(context, (1, 1, 1))[-1].logits.isfinite().all()
+
+
+def test_what_lies_beyond_the_image_has_its_place_beyond_it() -> None:
+    """A map over 8 by 8 voxels, of an image of 8 by 4 and one of 8 by 8: the same half."""
+    made = field(2, conditions=2).eval()
+    context, fine = torch.randn(1, 6, 4, 4), torch.randn(1, 2, 8, 8)
+    with torch.no_grad():
+        whole = made(Spread(context, (8, 8)), (8, 8), Spread(fine, (8, 8)))
+        half = made(Spread(context, (8, 8)), (8, 4), Spread(fine, (8, 8)))
+        assert half.shape == (1, 3, 8, 4)
+        assert not torch.allclose(whole[..., :4], half, atol=1e-3)
+        made.query.weight[:, :10].zero_()
+        made.key.weight[:, 6:].zero_()
+        whole = made(Spread(context, (8, 8)), (8, 8), Spread(fine, (8, 8)))
+        half = made(Spread(context, (8, 8)), (8, 4), Spread(fine, (8, 8)))
+    # With no coordinates told, a voxel says the same of itself, however large the image is.
+    assert torch.allclose(whole[..., :4], half, atol=1e-4)

@@ -57,6 +57,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "pspnet": {"depth": 18, "base": 4},
     "psanet": {"depth": 18, "base": 4, "mask": 5},
     "gcn": {"depth": 18, "base": 4, "kernel": 3},
+    "dense_aspp": {"growth": 4, "blocks": (1, 1, 2, 1)},
+    "sfnet": {"base": 4, "auxiliary": True},
+    "modular": {"base": 4, "width": 4},
 }
 
 OPTIONAL = {

@@ -29,7 +29,7 @@ class STDCEncoder(nn.Module):
     ) -> None:
         super().__init__()
         steps = strides_by_axis(strides, dims, 5)
-        self.channels = (base // 2, base, 4 * base, 8 * base, 16 * base)
+        self.channels: tuple[int, ...] = (base // 2, base, 4 * base, 8 * base, 16 * base)
         self.strides = tuple(multiples(steps[: place + 1]) for place in range(5))
         self.stages = nn.ModuleList()
         for width, step in zip(self.channels[:2], steps[:2], strict=True):

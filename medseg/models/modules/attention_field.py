@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from medseg.models.heads import Heads, PointHead
 from medseg.models.layers import conv
+from medseg.models.modules.point_rend import Spread, inner, sampled
 
 
 class _ConditionalNorm(nn.Module):
@@ -77,7 +78,8 @@ class AttentionField(nn.Module):
     the point, under its state, weighs the tokens, and their mean by these weights is its next
     state. Unlike the paper, which learns one weight per place of a fixed grid, tokens are weighed
     by a key made of what they hold and where they lie, so that the map may have any size.
-    ``bands`` are the frequencies in which coordinates are told (0: as plain numbers).
+    ``bands`` are the frequencies in which coordinates are told (0: as plain numbers); with
+    ``conditions`` a point also tells that many numbers of a finer map where it lies.
     """
 
     def __init__(  # noqa: PLR0913
@@ -90,6 +92,7 @@ class AttentionField(nn.Module):
         blocks: int = 5,
         iterations: int = 2,
         bands: int = 6,
+        conditions: int = 0,
         per_label: int = 64,
         chunk: int = 4096,
     ) -> None:
@@ -97,36 +100,49 @@ class AttentionField(nn.Module):
         self.labels, self.iterations, self.bands = labels, iterations, bands
         self.per_label, self.chunk = per_label, chunk
         coordinates = dims * (1 + 2 * bands)
-        self.query = conv(1, coordinates, hidden, 1)
+        self.query = conv(1, coordinates + conditions, hidden, 1)
         self.key = conv(1, channels + coordinates, hidden, 1, bias=False)
         self.weighing = _Stack(channels, hidden, hidden, blocks)
         self.deciding = _Stack(channels, hidden, labels, blocks)
 
-    def forward(self, features: Tensor, space: Sequence[int]) -> Tensor | Heads:
-        """Logits (B, K, *space) of ``features (B, C, *grid)``; in training those of points."""
-        tokens, places = features.flatten(2), centres(features.shape[2:]).to(features.device)
+    def forward(
+        self, context: Spread, space: Sequence[int], fine: Spread | None = None
+    ) -> Tensor | Heads:
+        """Logits (B, K, *space) of the image; in training those of points.
+
+        ``context`` is the map (B, C, *grid) that is asked, ``fine`` the one that points tell of.
+        """
+        tokens = context.data.flatten(2)
+        grid = centres(context.data.shape[2:]).to(tokens.device)
+        # Places are told as parts of the image also where the map covers more than it.
+        places = inner(grid, context.field, space)
         if self.training:
-            return self._drawn(tokens, places, len(space))
-        parts = torch.split(centres(space).to(features.device), self.chunk, 1)
-        said = [self.at(tokens, places, part)[-1] for part in parts]
+            count = self.per_label * self.labels
+            points = 2 * torch.rand(len(tokens), count, len(space), device=tokens.device) - 1
+            *early, last = self.at(tokens, places, points, _conditions(fine, points, space))
+            # The last iteration weighs 1, the others 0.1.
+            return [*(PointHead(one, points, 0.1) for one in early), PointHead(last, points)]
+        said = []
+        for part in torch.split(centres(space).to(tokens.device), self.chunk, 1):
+            points = part.expand(len(tokens), -1, -1)
+            said.append(self.at(tokens, places, points, _conditions(fine, points, space))[-1])
         return torch.cat(said, 2).reshape(len(tokens), self.labels, *space)
 
-    def _drawn(self, tokens: Tensor, places: Tensor, dims: int) -> Heads:
-        """Random points, ``per_label`` for each; the last iteration weighs 1, the others 0.1."""
-        count = self.per_label * self.labels
-        points = 2 * torch.rand(len(tokens), count, dims, device=tokens.device) - 1
-        *early, last = self.at(tokens, places, points)
-        return [*(PointHead(one, points, 0.1) for one in early), PointHead(last, points)]
+    def at(
+        self, tokens: Tensor, places: Tensor, points: Tensor, conditions: Tensor | None = None
+    ) -> list[Tensor]:
+        """Logits (B, K, N) at ``points (B, N, dims)``, one a iteration.
 
-    def at(self, tokens: Tensor, places: Tensor, points: Tensor) -> list[Tensor]:
-        """Logits (B, K, N) at ``points (B or 1, N, dims)``, one a iteration.
-
-        ``tokens (B, C, T)`` lie at ``places (B or 1, T, dims)``.
+        ``tokens (B, C, T)`` lie at ``places (B or 1, T, dims)``; ``conditions (B, D, N)`` are what
+        the points tell beside their coordinates.
         """
         batch = len(tokens)
         told = self._told(places).expand(batch, -1, -1).to(tokens.dtype)
         keys = self.key(torch.cat([tokens, told], 1))
-        query = self.query(self._told(points).to(tokens.dtype)).expand(batch, -1, -1)
+        asking = self._told(points).to(tokens.dtype)
+        if conditions is not None:
+            asking = torch.cat([asking, conditions.to(tokens.dtype)], 1)
+        query = self.query(asking)
         state = tokens.mean(2, keepdim=True).expand(-1, -1, points.shape[1])
         logits = []
         for _ in range(self.iterations):
@@ -141,6 +157,10 @@ class AttentionField(nn.Module):
         turns = [points * (pi * 2**band) for band in range(self.bands)]
         waves = [wave(turn) for turn, wave in product(turns, (torch.sin, torch.cos))]
         return torch.cat([points, *waves], 2).transpose(1, 2)
+
+
+def _conditions(fine: Spread | None, points: Tensor, space: Sequence[int]) -> Tensor | None:
+    return None if fine is None else sampled(fine, points, space)
 
 
 def centres(size: Sequence[int]) -> Tensor:

@@ -84,12 +84,16 @@ class PointMLP(nn.Module):
         return logits
 
 
+def inner(points: Tensor, space: Sequence[int], field: Sequence[int]) -> Tensor:
+    """Points of an image of ``space`` as points of the field it was padded to."""
+    share = [side / whole for side, whole in zip(space, field, strict=True)]
+    return (points + 1) * points.new_tensor(share[::-1]) - 1
+
+
 def sampled(one: Spread, points: Tensor, space: Sequence[int]) -> Tensor:
     """The map's values (B, C, N), linearly interpolated at points of an image of ``space``."""
     batch, count, dims = points.shape
-    share = [side / whole for side, whole in zip(space, one.field, strict=True)]
-    places = (points + 1) * points.new_tensor(share[::-1]) - 1
-    places = places.reshape(batch, count, *(1,) * (dims - 1), dims)
+    places = inner(points, space, one.field).reshape(batch, count, *(1,) * (dims - 1), dims)
     data = one.data.float()
     found = grid_sample(data, places.float(), padding_mode="border", align_corners=False)
     return found.flatten(2)

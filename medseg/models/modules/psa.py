@@ -22,10 +22,11 @@ def channel_of(space: tuple[int, ...], mask: tuple[int, ...]) -> tuple[Tensor, T
     begins n voxels back, and one of 2 n + 2 reaches one farther on. The second tensor says where
     the offset is within the mask.
     """
-    places = torch.tensor(list(product(*map(range, space))))
-    sides = torch.tensor(mask)
+    # On the CPU whatever the device of the moment is, as the answer is kept.
+    places = torch.tensor(list(product(*map(range, space))), device="cpu")
+    sides = torch.tensor(mask, device="cpu")
     back = (sides - 1) // 2
-    steps = torch.tensor([prod(mask[axis + 1 :]) for axis in range(len(mask))])
+    steps = torch.tensor([prod(mask[axis + 1 :]) for axis in range(len(mask))], device="cpu")
     offset = places[:, None] - places[None] + back
     inside = ((offset >= 0) & (offset < sides)).all(-1)
     return (offset * steps).sum(-1) * inside, inside

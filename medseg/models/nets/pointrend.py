@@ -37,14 +37,15 @@ class SemanticFPN(nn.Module):
         super().__init__()
         dims = options.spatial_dims
         base, kind = options.base, options.norm
-        self.encoder = ResNet(dims, in_channels, options.depth, base=base, norm=kind)
-        if options.deep_stem:
-            half = max(1, base // 2)
-            self.encoder.stem = nn.Sequential(
-                ConvNormAct(dims, in_channels, half, stride=2, norm_kind=kind),
-                ConvNormAct(dims, half, half, norm_kind=kind),
-                ConvNormAct(dims, half, base, norm_kind=kind),
-            )
+        self.encoder = ResNet(
+            dims,
+            in_channels,
+            options.depth,
+            base=base,
+            norm=kind,
+            deep_stem=options.deep_stem,
+            stem_base=max(1, base // 2),
+        )
         self.fine_channels = options.pyramid_channels
         levels = self.encoder.channels[1:]
         self.neck = FeaturePyramid(dims, levels, options.pyramid_channels)
@@ -88,20 +89,23 @@ class AnyHost(nn.Module):
         return Rendered(Spread(cast(Head, heads[0]).logits, space), fine, heads)
 
 
+def host_of(options: PointRend, in_channels: int, out_channels: int) -> PointHost:
+    """The module that is refined."""
+    if options.host is None:
+        return SemanticFPN(options, in_channels, out_channels)
+    return AnyHost(options.host, options, in_channels, out_channels)
+
+
 class PointRendNet(nn.Module):
     """The host and the point head."""
 
-    def __init__(self, options: PointRend, in_channels: int, out_channels: int) -> None:
+    host: PointHost
+
+    def __init__(self, options: PointRend, host: PointHost, out_channels: int) -> None:
         super().__init__()
-        self.options = options
-        host = options.host
-        self.host = (
-            SemanticFPN(options, in_channels, out_channels)
-            if host is None
-            else AnyHost(host, options, in_channels, out_channels)
-        )
+        self.options, self.host = options, host
         self.points = PointMLP(
-            self.host.fine_channels,
+            host.fine_channels,
             out_channels,
             options.point_channels,
             options.point_layers,
@@ -111,7 +115,7 @@ class PointRendNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor | Heads:
         """Logits (B, K, *space); in training the host's heads and the points' one."""
         space, options = image.shape[2:], self.options
-        rendered = cast(PointHost, self.host)(image)
+        rendered = self.host(image)
 
         def predict(points: Tensor) -> Tensor:
             fine = sampled(rendered.fine, points, space)
