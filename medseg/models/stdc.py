@@ -52,6 +52,11 @@ class STDC(Network):
         return strides_by_axis(self.strides, self.spatial_dims, 5)
 
     @property
+    def blocks(self) -> tuple[int, int, int]:
+        """The blocks of the last three stages."""
+        return BLOCKS[self.size]
+
+    @property
     def base(self) -> int:
         """The channels after the second halving, of which all others are multiples."""
         return scaled(64, self.width, 2)

@@ -12,7 +12,6 @@ from medseg.models.heads import DetailHead, Head, Heads
 from medseg.models.layers import resized
 from medseg.models.modules.stdc import ContextPath, FeatureFusion, OutputHead
 from medseg.models.options import multiples
-from medseg.models.stdc import BLOCKS
 
 if TYPE_CHECKING:
     from medseg.models.stdc import STDC
@@ -24,7 +23,7 @@ class STDCNet(nn.Module):
     def __init__(self, options: STDC, in_channels: int, out_channels: int) -> None:
         super().__init__()
         dims, kind, base = options.spatial_dims, options.norm, options.base
-        blocks, steps, back = BLOCKS[options.size], options.steps, options.context
+        blocks, steps, back = options.blocks, options.steps, options.context
         self.multiples = multiples(steps)
         self.encoder = STDCEncoder(dims, in_channels, blocks, base, steps, kind)
         *_, fine, middle, coarse = self.encoder.channels
