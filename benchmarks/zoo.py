@@ -87,6 +87,15 @@ SMALLER: dict[str, dict[int, dict[str, Any]]] = {
         2: {"base": 32, "hidden_channels": 256, "norm": "batch", "strides": (2, 2, 1, 1, 1)},
         3: {"base": 16, "hidden_channels": 64, "norm": "batch", "strides": (2, 2, 1, 1, 1)},
     },
+    "sfnet": {2: {"base": 32, "strides": FINE}, 3: {"base": 16, "strides": FINE}},
+    "dense_aspp": {
+        2: {"growth": 16, "blocks": (2, 4, 6, 4), "strides": FINE},
+        3: {"growth": 8, "blocks": (2, 4, 6, 4), "strides": FINE},
+    },
+    "modular": {
+        2: {"base": 32, "strides": FINE},
+        3: {"base": 16, "width": 32, "strides": FINE},
+    },
     "deeplab_v2": RESNET,
     "gcn": RESNET,
     **dict.fromkeys(ON_RESNET, RESNET),

@@ -12,6 +12,7 @@ other.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ import torch
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, PathPatch
+from matplotlib.path import Path as Curve
 
 from medseg.models import MODELS, Network
 
@@ -34,6 +36,8 @@ SECTIONS = "<!-- sections: made by docs/draw_models.py -->"
 ELSEWHERE = {"smp", "hf_segformer"}
 SIDE = 256
 MOST_BOXES = 26
+# A stage of an encoder is one box, and so is a branch: what is built upon them tells more.
+STAGE = re.compile(r"\b(encoder\.stages|branches)\.\d+$")
 COLOURS = {"encoder": "#a6cee3", "module": "#fdbf6f", "decoder": "#b2df8a", "head": "#fb9a99"}
 
 
@@ -106,6 +110,7 @@ def split(module: torch.nn.Module, nodes: list[Any]) -> dict[Any, str]:
             name: _opened_count(name, stacks, opened)
             for name in sizes
             if name not in opened
+            and not STAGE.search(name)
             and (_levels(name, stacks, opened) > 1 or _changes(name, stacks, opened))
         }
         options = [
@@ -213,6 +218,13 @@ def short(name: str) -> str:
     return ".".join(name.split(".")[-2:])
 
 
+def line(start: tuple[float, float], end: tuple[float, float], *, passes: bool) -> PathPatch:
+    """From one box to another, in a bow where it passes others of the same resolution."""
+    middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + (0.9 if passes else 0)
+    path = Curve([start, middle, end], [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3])
+    return PathPatch(path, facecolor="none", edgecolor="#9a9a9a", linewidth=0.8, zorder=1)
+
+
 def draw(network: Network) -> None:
     """One picture."""
     boxes = boxes_of(network)
@@ -222,8 +234,13 @@ def draw(network: Network) -> None:
     figure, axes = plt.subplots(figsize=(max(7, 0.62 * len(boxes) + 1), 3.4))
     for name, box in boxes.items():
         for source in box.sources:
-            ends = [places[source], places[name]], [-levels[source], -levels[name]]
-            axes.plot(*ends, color="#9a9a9a", linewidth=0.8, zorder=1)
+            ends = [(places[one], -levels[one]) for one in (source, name)]
+            between = [
+                one
+                for one, place in places.items()
+                if places[source] < place < places[name] and levels[one] == levels[name]
+            ]
+            axes.add_patch(line(*ends, passes=bool(between) and levels[source] == levels[name]))
         width = 0.26 + 0.05 * log2(max(box.channels, 1))
         corner = (places[name] - width / 2, -box.level - 0.2)
         shape = FancyBboxPatch(
