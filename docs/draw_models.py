@@ -36,6 +36,8 @@ SECTIONS = "<!-- sections: made by docs/draw_models.py -->"
 ELSEWHERE = {"smp", "hf_segformer"}
 SIDE = 256
 MOST_BOXES = 26
+# No network has as many channels; points are as many.
+MANY = 4096
 # A stage of an encoder is one box, and so is a branch: what is built upon them tells more.
 STAGE = re.compile(r"\b(encoder\.stages|branches)\.\d+$")
 COLOURS = {"encoder": "#a6cee3", "module": "#fdbf6f", "decoder": "#b2df8a", "head": "#fb9a99"}
@@ -59,7 +61,8 @@ class Box:
         if found is not None:
             self.channels, self.level = found
         elif len(shape) == 3:
-            self.channels = shape[2]
+            # Tokens (B, N, C), or points (B, C, N), of which there are many.
+            self.channels = min(shape[1:])
 
 
 def map_of(node: Any) -> tuple[int, float] | None:
@@ -70,7 +73,7 @@ def map_of(node: Any) -> tuple[int, float] | None:
         channels, side = shape[1], shape[2]
     elif len(shape) >= 4 and len(set(shape[1:-1])) == 1:
         *_, side, channels = shape
-    elif len(shape) == 3 and isqrt(shape[1]) ** 2 == shape[1]:
+    elif len(shape) == 3 and isqrt(shape[1]) ** 2 == shape[1] and shape[2] < MANY:
         side, channels = isqrt(shape[1]), shape[2]
     if not side or side > SIDE or not log2(SIDE / side).is_integer():
         return None

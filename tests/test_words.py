@@ -10,7 +10,7 @@ import click
 import pytest
 import torch
 from conftest import REPOSITORY
-from support.networks import there
+from support.networks import OPTIONAL, there
 
 from medseg.cli import main
 from medseg.inference import INFERENCE, REFINE
@@ -83,6 +83,17 @@ def test_every_pipeline_of_the_project_loads(path: Path) -> None:
     pipeline = load_pipeline(path)
     assert pipeline.name == path.stem
     assert pipeline.description
+
+
+def test_every_network_has_a_section_and_a_picture() -> None:
+    page = (REPOSITORY / "docs/models.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert MODELS.keys() <= sections.keys()
+    for name, text in sections.items():
+        for picture in re.findall(r"\((pictures/[^)]+)\)", text):
+            assert (REPOSITORY / "docs" / picture).is_file(), picture
+        # Networks of other packages are drawn there.
+        assert name not in MODELS or name in OPTIONAL or f"models/{name}.svg" in text
 
 
 def test_every_network_is_named_by_a_pipeline_of_its_family() -> None:
