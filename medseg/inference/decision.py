@@ -1,8 +1,15 @@
-"""From probabilities on one grid to a mask on another, slab by slab."""
+"""From probabilities on one grid to a mask on another, without labels x voxels ever at once.
+
+In a cell whose eight corners have one winner, by more than rounding can undo, that label wins all
+over it, as what lies between is a mean of the corners. Only where they disagree is anything
+interpolated, and only labels that can win there. Grids that are oblique to each other, and
+probabilities on another device than the CPU, go the general way: slab by slab, everything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +26,10 @@ _SLAB_FLOATS = 1 << 24
 
 def decide(scores: Tensor, source: Grid, target: Grid, labels: Labels) -> Mask:
     """The mask (X, Y, Z) on ``target`` from ``scores (K, X, Y, Z)`` on ``source``."""
+    if scores.device.type == "cpu" and Painting.possible(source, target, labels):
+        painting = Painting(source, target, labels)
+        painting.take(scores.movedim(0, -1))
+        return painting.mask
     writes = torch.tensor(
         [0, *labels.painted] if labels.exclusive else labels.painted, device=scores.device
     )
@@ -27,6 +38,106 @@ def decide(scores: Tensor, source: Grid, target: Grid, labels: Labels) -> Mask:
         for rows, slab in _slabs(scores, source, target):
             mask[rows] = _winners(slab, writes, labels.exclusive).cpu().numpy()
     return _without_outside(mask, source, target)
+
+
+class _Line(NamedTuple):
+    """Target voxels along one axis: the two source voxels around each, and the second's share."""
+
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    share: NDArray[np.float32]
+
+    def part(self, chosen: slice, first: int = 0) -> _Line:
+        """Some of them, with source voxels counted from ``first``."""
+        return _Line(self.low[chosen] - first, self.high[chosen] - first, self.share[chosen])
+
+
+class Painting:
+    """A mask that is painted while probabilities arrive, row by row of their slowest axis.
+
+    Rows that no later voxel needs are let go; what is held is a row more than what was taken.
+    """
+
+    def __init__(self, source: Grid, target: Grid, labels: Labels) -> None:
+        maps = axis_maps(target, source)
+        assert maps is not None
+        self._exclusive = labels.exclusive
+        kind = mask_dtype(labels)
+        painted = [0, *labels.painted] if labels.exclusive else list(labels.painted)
+        self._values = np.array(painted, kind)
+        self._source, self._target = source, target
+        self._mask = np.zeros(target.shape, kind)
+        # The axes of the mask in the order of those of the scores.
+        order = sorted(range(3), key=lambda axis: maps[axis].source)
+        self._view = self._mask.transpose(order)
+        self._lines = [_line(maps[axis], target.shape[axis]) for axis in order]
+        self._runs = _runs(self._lines[2].low)
+        self._held: NDArray[np.float32] | None = None
+        self._first = 0
+
+    @staticmethod
+    def possible(source: Grid, target: Grid, labels: Labels) -> bool:
+        """Whether each axis of the target runs along one of the source."""
+        from medseg.inference.kernels import MOST_REGIONS
+
+        fits = labels.exclusive or labels.channels <= MOST_REGIONS
+        return fits and axis_maps(target, source) is not None
+
+    def take(self, rows: Tensor) -> None:
+        """The next rows (R, Y, Z, K) of probabilities."""
+        from medseg.inference import kernels
+
+        given = np.ascontiguousarray(rows.numpy(), np.float32)
+        if self._held is not None:
+            given = np.concatenate([self._held, given])
+        stop = self._first + len(given)
+        threads = torch.get_num_threads()
+        chosen = self._ready(stop)
+        if chosen is not None:
+            codes = np.empty(given.shape[:3], np.int32)
+            told = kernels.winners if self._exclusive else kernels.members
+            kernels.by_rows(told, codes[:, :, 0].size, threads, given, codes)
+            painted = self._view[chosen]
+            kernels.by_rows(
+                kernels.paint,
+                painted[:, :, 0].size,
+                threads,
+                given,
+                codes,
+                self._lines[0].part(chosen, self._first),
+                self._lines[1],
+                self._lines[2],
+                self._runs,
+                self._values,
+                self._exclusive,
+                painted,
+            )
+        # The last row may be the lower corner of cells to come.
+        self._held, self._first = given[-1:].copy(), stop - 1
+
+    def _ready(self, stop: int) -> slice | None:
+        """The target voxels along the slowest axis whose cells end before ``stop``, and now can."""
+        high = self._lines[0].high
+        begin = 0 if self._held is None else self._first + 1
+        found = np.flatnonzero((high >= begin) & (high < stop))
+        return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None
+
+    @property
+    def mask(self) -> Mask:
+        """The mask (X, Y, Z), once all rows have been taken."""
+        return _without_outside(self._mask, self._source, self._target)
+
+
+def _line(one: AxisMap, side: int) -> _Line:
+    low, high, share = one.neighbours(0, side)
+    # Where every centre is a source voxel's, what lies above it does not matter.
+    return _Line(low, high if share.any() else low, share)
+
+
+def _runs(low: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where along an axis a new cell begins, and the end."""
+    changes = np.flatnonzero(np.diff(low)) + 1
+    return np.concatenate([[0], changes, [len(low)]]).astype(np.intp)
 
 
 def _slabs(scores: Tensor, source: Grid, target: Grid) -> Iterator[tuple[slice, Tensor]]:
@@ -47,24 +158,29 @@ def _separable(
 ) -> Tensor:
     """Linear interpolation of one slab, along the scores' axes in their own order."""
     spans = [(rows.start, rows.stop), (0, shape[1]), (0, shape[2])]
-    slab = scores
-    # The slab's own axis comes first, so that what follows is small.
-    for target in sorted(range(3), key=lambda axis: (axis != 0, maps[axis].source)):
-        slab = _along(slab, maps[target], *spans[target])
+    lines = [
+        _line(one, side).part(slice(*span))
+        for one, side, span in zip(maps, shape, spans, strict=True)
+    ]
+    # Only what the slab needs, so that all that follows is small.
+    first, last = int(lines[0].low.min()), int(lines[0].high.max())
+    slab = scores.narrow(1 + maps[0].source, first, last - first + 1)
+    lines[0] = lines[0].part(slice(None), first)
+    for target in sorted(range(3), key=lambda axis: maps[axis].source):
+        slab = _along(slab, 1 + maps[target].source, lines[target])
     return slab.permute([0, *(1 + one.source for one in maps)])
 
 
-def _along(data: Tensor, one: AxisMap, start: int, stop: int) -> Tensor:
-    axis = 1 + one.source
-    low, high, weight = one.neighbours(start, stop)
-    first = data.index_select(axis, torch.from_numpy(low).to(data.device))
-    if not weight.any():
+def _along(data: Tensor, axis: int, line: _Line) -> Tensor:
+    first = data.index_select(axis, torch.from_numpy(line.low).to(data.device))
+    if not line.share.any():
         return first
     shape = [1, 1, 1, 1]
-    shape[axis] = stop - start
-    second = data.index_select(axis, torch.from_numpy(high).to(data.device))
-    share = torch.from_numpy(weight).to(data.device).reshape(shape)
-    return torch.lerp(first, second, share)
+    shape[axis] = len(line.low)
+    second = data.index_select(axis, torch.from_numpy(line.high).to(data.device))
+    share = torch.from_numpy(line.share).to(data.device).reshape(shape)
+    # Step by step as the compiled loop has it, so that the two agree to the last bit.
+    return first.add_(second.sub_(first).mul_(share))
 
 
 def _oblique(

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from medseg.errors import Caution, ModelError, StudyError
-from medseg.image import Labels, Volume
+from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.inference.scores import Scores
 from medseg.models import Network
 from medseg.models.checkpoint import Checkpoint, weights_file
 from medseg.step import Step
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from medseg.inference.engine import Filled
 
 Axis = Literal[0, 1, 2]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +53,85 @@ class _Asked(Step, ABC):
             raise ValueError(f"mirror names each axis once, not {self.mirror}")
 
     @abstractmethod
-    def _logits(self, image: Tensor, labels: Labels) -> Tensor:
-        """Logits (K, X, Y, Z) of ``image (C, X, Y, Z)``."""
+    def _logits(self, image: Tensor, labels: Labels) -> Iterator[Tensor]:
+        """Logits of ``image (C, X, Y, Z)`` as rows (R, Y, Z, K), each when it is finished."""
 
     def __call__(self, volume: Volume, labels: Labels) -> Scores:
         """Probabilities of every label on the volume's own grid."""
+
+        def whole(said: Iterator[Tensor]) -> Tensor:
+            first, data = 0, None
+            for rows in said:
+                if data is None:
+                    data = rows.new_empty((*volume.grid.shape, rows.shape[-1]))
+                data[first : first + len(rows)] = rows
+                first += len(rows)
+            assert data is not None  # a volume has a voxel at least
+            return data.movedim(-1, 0)
+
+        data, cautions = self._tried(volume, labels, whole)
+        return Scores(data, volume.grid, labels, cautions)
+
+    def decided_on(
+        self,
+        volume: Volume,
+        labels: Labels,
+        grid: Grid,
+        timed: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> tuple[LabelMap, tuple[Caution, ...]]:
+        """The mask on another grid, painted while the network is still asked.
+
+        Equal to deciding on the whole of the probabilities, of which no more are held than one
+        set of windows. ``Painting.possible`` says whether the grids allow it; ``timed`` is
+        entered whenever there is something to decide.
+        """
+        from medseg.inference.decision import Painting
+
+        def painted(said: Iterator[Tensor]) -> LabelMap:
+            painting = Painting(volume.grid, grid, labels)
+            for rows in said:
+                with timed():
+                    painting.take(rows.cpu())
+            return LabelMap(painting.mask, grid, labels)
+
+        return self._tried(volume, labels, painted)
+
+    @abstractmethod
+    def held_floats(self, grid: Grid, labels: Labels) -> float:
+        """Numbers that are held at once while the mask is painted, the network's own aside."""
+
+    def _tried(
+        self, volume: Volume, labels: Labels, take: Callable[[Iterator[Tensor]], Made]
+    ) -> tuple[Made, tuple[Caution, ...]]:
+        """What is made of the rows; once more in float32 where a lower precision overflows."""
+        cautions = self._left_out(volume, labels)
+        try:
+            return take(self.rows(volume, labels)), cautions
+        except _OverflowError:
+            if self.precision == "float32":
+                raise _not_finite() from None
+        try:
+            made = take(replace(self, precision="float32").rows(volume, labels))
+        except _OverflowError:
+            raise _not_finite() from None
+        told = f"{self.precision} overflowed; the study was done in float32"
+        return made, (Caution("W_FALLBACK", told), *cautions)
+
+    def rows(self, volume: Volume, labels: Labels) -> Iterator[Tensor]:
+        """Probabilities as rows (R, Y, Z, K) along the first axis, each when it is finished."""
         import torch
 
+        from medseg.models.device import device_named
+
+        # torch takes neither arrays that cannot be written to nor those that run backwards.
+        data = np.require(volume.data, requirements=["C", "W"])
         try:
             with torch.inference_mode():
-                return self._scores(volume, labels)
+                image = torch.from_numpy(data).to(device_named(self.device))
+                for rows in self._logits(image, labels):
+                    if not torch.isfinite(rows).all():
+                        raise _OverflowError
+                    yield torch.softmax(rows, -1) if labels.exclusive else rows.sigmoid_()
         except torch.OutOfMemoryError as error:
             told = "the network needs more memory than the device has; lower 'batch' or 'window'"
             raise StudyError("E_GPU_MEMORY", told) from error
@@ -69,44 +141,15 @@ class _Asked(Step, ABC):
             told = "the network needs more memory than the machine has; lower 'batch' or 'window'"
             raise StudyError("E_MEMORY", told) from error
 
-    def _scores(self, volume: Volume, labels: Labels) -> Scores:
-        import torch
-
+    def _left_out(self, volume: Volume, labels: Labels) -> tuple[Caution, ...]:
         from medseg.models.device import device_named
 
-        # torch takes neither arrays that cannot be written to nor those that run backwards.
-        data = np.require(volume.data, requirements=["C", "W"])
-        image = torch.from_numpy(data).to(device_named(self.device))
-        logits = self._logits(image, labels)
-        cautions: tuple[Caution, ...] = ()
-        if not torch.isfinite(logits).all():
-            logits, cautions = self._again(image, labels)
-        cautions += self._left_out(image, labels)
-        # In place: these may be the largest numbers of the whole run.
-        if labels.exclusive:
-            logits -= logits.amax(0)
-            logits.exp_()
-            logits /= logits.sum(0)
-        else:
-            logits.sigmoid_()
-        return Scores(logits, volume.grid, labels, cautions)
-
-    def _left_out(self, image: Tensor, labels: Labels) -> tuple[Caution, ...]:
-        unused = self._filled(image, labels).unused
+        unused = self._filled(volume.channels, labels, device_named(self.device)).unused
         if not unused:
             return ()
         some = ", ".join(unused[:3]) + (" ..." if len(unused) > 3 else "")
         told = f"{len(unused)} tensors of the checkpoint have no place in the network: {some}"
         return (Caution("W_UNUSED_WEIGHTS", told),)
-
-    def _again(self, image: Tensor, labels: Labels) -> tuple[Tensor, tuple[Caution, ...]]:
-        """Numbers overflowed: once more in float32, or give the study up."""
-        if self.precision != "float32":
-            logits = replace(self, precision="float32")._logits(image, labels)
-            if logits.isfinite().all():
-                told = f"{self.precision} overflowed; the study was done in float32"
-                return logits, (Caution("W_FALLBACK", told),)
-        raise StudyError("E_NONFINITE_OUTPUT", "the network's logits are not finite numbers")
 
     def _network(
         self, image: Tensor, labels: Labels, mirror: Sequence[int]
@@ -114,7 +157,7 @@ class _Asked(Step, ABC):
         from medseg.inference.engine import mirrored
         from medseg.models.device import autocast
 
-        module = self._filled(image, labels).module
+        module = self._filled(image.shape[0], labels, image.device).module
 
         def ask(windows: Any) -> Any:
             with autocast(image.device, self.precision):
@@ -122,16 +165,33 @@ class _Asked(Step, ABC):
 
         return mirrored(ask, mirror)
 
-    def _filled(self, image: Tensor, labels: Labels) -> Filled:
+    def _filled(self, channels: int, labels: Labels, device: torch.device) -> Filled:
         from medseg.inference.engine import filled
 
         if self.weights is None:
             raise ModelError(
                 "E_CHECKPOINT", "the pipeline names no weights; train it, or give a model folder"
             )
-        channels = (image.shape[0], labels.channels)
+        sizes = (channels, labels.channels)
         stamp = _stamp(weights_file(self.weights))
-        return filled(self.model, self.weights, channels, str(image.device), stamp)
+        return filled(self.model, self.weights, sizes, str(device), stamp)
+
+
+def _slab_floats(grid: Grid, window: Sequence[int], overlap: float, labels: Labels) -> float:
+    x, y, z = (max(side, w) for side, w in zip(grid.shape, window, strict=True))
+    deep = min(window[0], x)
+    # The slab; the rows that are finished, normalised and turned to probabilities; the image
+    # itself was held before. Decided rows are the same as those given.
+    rows = max(1, round(deep * (1 - overlap))) if deep < x else x
+    return float((deep + 3 * rows) * y * z * labels.channels)
+
+
+class _OverflowError(ArithmeticError):
+    """The network's numbers left what its precision can hold."""
+
+
+def _not_finite() -> StudyError:
+    return StudyError("E_NONFINITE_OUTPUT", "the network's logits are not finite numbers")
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -160,14 +220,18 @@ class SlidingWindow(_Asked):
         if self.model.spatial_dims != 3:
             raise ValueError("sliding_window asks a 3D network; for a 2D one there is 'slices'")
 
-    def _logits(self, image: Tensor, labels: Labels) -> Tensor:
-        from medseg.inference.windows import Windows, blended, grown
+    def held_floats(self, grid: Grid, labels: Labels) -> float:
+        """A slab as deep as a window, and the rows of it that are given and decided."""
+        return _slab_floats(grid, self.window, self.overlap, labels)
+
+    def _logits(self, image: Tensor, labels: Labels) -> Iterator[Tensor]:
+        from medseg.inference.windows import Windows, blended_rows, grown, trimmed
 
         larger, inner = grown(image, self.window)
         x, y, z = larger.shape[1:]
         windows = Windows((x, y, z), self.window, self.overlap, self.blending)
         ask = self._network(image, labels, self.mirror)
-        return blended(larger, windows, ask, self.batch)[inner]
+        return trimmed(blended_rows(larger, windows, ask, self.batch), inner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,24 +255,35 @@ class Slices(_Asked):
         if self.model.spatial_dims != 2:
             raise ValueError("slices asks a 2D network; for a 3D one there is 'sliding_window'")
 
-    def _logits(self, image: Tensor, labels: Labels) -> Tensor:
-        logits = self._along(image, labels, self.axes[0])
-        for axis in self.axes[1:]:
-            logits += self._along(image, labels, axis)
-        return logits.div_(len(self.axes))
-
-    def _along(self, image: Tensor, labels: Labels, axis: int) -> Tensor:
-        from medseg.inference.windows import Windows, blended, grown
-
+    def _box(self, axis: int) -> tuple[int, int, int]:
+        """The window as a box one voxel thick along ``axis``."""
         within = iter(self.window)
         x, y, z = (1 if side == axis else next(within) for side in range(3))
-        larger, inner = grown(image, (x, y, z))
+        return x, y, z
+
+    def held_floats(self, grid: Grid, labels: Labels) -> float:
+        """For each axis a slab as deep as a window lies in it, and the rows that are given."""
+        boxes = [self._box(axis) for axis in self.axes]
+        return sum(_slab_floats(grid, box, self.overlap, labels) for box in boxes)
+
+    def _logits(self, image: Tensor, labels: Labels) -> Iterator[Tensor]:
+        from medseg.inference.windows import averaged
+
+        return averaged([self._along(image, labels, axis) for axis in self.axes])
+
+    def _along(self, image: Tensor, labels: Labels, axis: int) -> Iterator[Tensor]:
+        from medseg.inference.windows import Windows, blended_rows, grown, trimmed
+
+        box = self._box(axis)
+        larger, inner = grown(image, box)
         shape = (larger.shape[1], larger.shape[2], larger.shape[3])
-        windows = Windows(shape, (x, y, z), self.overlap, self.blending)
+        windows = Windows(shape, box, self.overlap, self.blending)
         # Mirroring counts the axes of the volume; across the slices there is nothing to mirror.
         kept = [side for side in range(3) if side != axis]
         mirror = [kept.index(m) for m in self.mirror if m != axis]
         ask = self._network(image, labels, mirror)
-        return blended(
-            larger, windows, lambda w: ask(w.squeeze(2 + axis)).unsqueeze(2 + axis), self.batch
-        )[inner]
+
+        def flat(boxes: Tensor) -> Tensor:
+            return ask(boxes.squeeze(2 + axis)).unsqueeze(2 + axis)
+
+        return trimmed(blended_rows(larger, windows, flat, self.batch), inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Literal
@@ -48,10 +48,10 @@ class Windows:
     overlap: float
     blending: Blending
 
-    def corners(self) -> list[Corner]:
-        """The first voxel of every window, the slowest axis slowest."""
-        along = [starts(n, w, self.overlap) for n, w in zip(self.shape, self.size, strict=True)]
-        return [(x, y, z) for x, y, z in product(*along)]
+    def corners_at(self, start: int) -> list[Corner]:
+        """The first voxels of the windows that begin at ``start`` along the first axis."""
+        _, *along = (starts(n, w, self.overlap) for n, w in zip(self.shape, self.size, strict=True))
+        return [(start, y, z) for y, z in product(*along)]
 
     def weights(self, device: torch.device) -> Tensor:
         """The weight (X, Y, Z) of each voxel of a window."""
@@ -75,23 +75,87 @@ def blended(
     predict: Callable[[Tensor], Tensor],
     batch: int,
 ) -> Tensor:
-    """Weighted mean (K, X, Y, Z) of what ``predict`` says of each window.
+    """Weighted mean (K, X, Y, Z) of what ``predict`` says of each window; in memory K is last.
 
     ``predict`` takes (B, C, x, y, z) and gives (B, K, x, y, z).
     """
-    weights = windows.weights(image.device)
-    total: Tensor | None = None
-    for corners in _batches(windows.corners(), batch):
-        said = predict(torch.stack([image[_box(c, windows.size)] for c in corners])).float()
-        said *= weights
-        if total is None:
-            total = said.new_zeros((said.shape[1], *windows.shape))
-        for corner, one in zip(corners, said, strict=True):
-            total[_box(corner, windows.size)] += one
-    assert total is not None  # there is always a window
-    for along in windows.totals(image.device):
-        total /= along
-    return total
+    whole: Tensor | None = None
+    first = 0
+    for rows in blended_rows(image, windows, predict, batch):
+        if whole is None:
+            whole = rows.new_empty((*windows.shape, rows.shape[-1]))
+        whole[first : first + len(rows)] = rows
+        first += len(rows)
+    assert whole is not None  # there is always a window
+    return whole.movedim(-1, 0)
+
+
+def blended_rows(
+    image: Tensor,
+    windows: Windows,
+    predict: Callable[[Tensor], Tensor],
+    batch: int,
+) -> Iterator[Tensor]:
+    """The same, as rows (R, Y, Z, K) along the first axis, each given when it is finished.
+
+    What is held is as deep as one window; what was given is free to be changed and is let go.
+    """
+    weights = windows.weights(image.device)[..., None]
+    length, depth = windows.shape[0], windows.size[0]
+    _, *across = windows.totals(image.device)
+    (deep, *_) = windows.totals(image.device)
+    share = (across[0] * across[1])[..., None]
+    along = starts(length, depth, windows.overlap)
+    slab: Tensor | None = None
+    for place, start in enumerate(along):
+        for corners in _batches(windows.corners_at(start), batch):
+            said = predict(torch.stack([image[_box(c, windows.size)] for c in corners]))
+            said = said.movedim(1, -1).float() * weights
+            if slab is None:
+                slab = said.new_zeros((depth, *windows.shape[1:], said.shape[-1]))
+            for (_, y, z), one in zip(corners, said, strict=True):
+                slab[:, y : y + windows.size[1], z : z + windows.size[2]] += one
+        assert slab is not None
+        done = (along[place + 1] if place + 1 < len(along) else length) - start
+        rows = slab[:done].clone() if done < depth else slab
+        rows /= share
+        rows /= deep[start : start + done, ..., None]
+        yield rows
+        if done < depth:
+            slab[: depth - done] = slab[done:].clone()
+            slab[depth - done :] = 0
+        else:
+            slab = None
+
+
+def trimmed(said: Iterable[Tensor], inner: Sequence[slice]) -> Iterator[Tensor]:
+    """Rows (R, Y, Z, K) of a volume that was grown, without what was grown (see ``grown``)."""
+    _, x, y, z = inner
+    first = 0
+    for rows in said:
+        begin = max((x.start or 0) - first, 0)
+        stop = len(rows) if x.stop is None else min(x.stop - first, len(rows))
+        first += len(rows)
+        if begin < stop:
+            yield rows[begin:stop, y, z]
+
+
+def averaged(several: Sequence[Iterator[Tensor]]) -> Iterator[Tensor]:
+    """The mean of the rows that several say of one volume, in pieces that all have finished."""
+    if len(several) == 1:
+        yield from several[0]
+        return
+    held = [next(one) for one in several]
+    while held:
+        count = min(len(rows) for rows in held)
+        total = held[0][:count].clone()
+        for rows in held[1:]:
+            total += rows[:count]
+        yield total.div_(len(several))
+        held = [rows[count:] for rows in held]
+        held = [r if len(r) else next(s, r) for r, s in zip(held, several, strict=True)]
+        # All of them tell of the same rows, so that they end together.
+        held = [] if not len(held[0]) else held
 
 
 def _batches(corners: Sequence[Corner], size: int) -> Iterator[list[Corner]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from medseg.errors import Caution, StudyError
-from medseg.image import Grid, LabelMap, Volume
+from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.image.box import box_around
 from medseg.image.resampling import resample
 from medseg.inference import Scores
@@ -20,18 +22,26 @@ from medseg.step import through
 
 @dataclass
 class Clock:
-    """Seconds of each stage; ``hear`` is told when one begins."""
+    """Seconds of each stage; ``hear`` is told when one begins.
+
+    A stage within another is counted for itself alone, and what was heard once is not told again.
+    """
 
     hear: Callable[[str], object] = str
     seconds: dict[str, float] = field(default_factory=dict)
+    _inner: float = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what runs inside."""
-        self.hear(name)
+        if name not in self.seconds:
+            self.hear(name)
+        before, self._inner = self._inner, 0.0
         begun = perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - begun
+        spent = perf_counter() - begun
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inner
+        self._inner = before + spent
 
 
 @dataclass(frozen=True)
@@ -56,21 +66,51 @@ def segment(
     """
     clock = clock or Clock()
     image, cautions = prepared(scan, pipeline, clock)
-    _refuse_too_large(image.grid, pipeline, memory_gib)
+    mask, more = _decided(image, scan.grid, pipeline, clock, memory_gib)
+    with clock.stage("postprocess"):
+        mask = through(pipeline.postprocess, mask)
+    cautions += more
+    if not mask.data.any():
+        cautions += (Caution("W_EMPTY_MASK", "no label was found in this scan"),)
+    return Segmentation(mask, clock.seconds, cautions)
+
+
+def _decided(
+    image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, memory_gib: float | None
+) -> tuple[LabelMap, tuple[Caution, ...]]:
+    """The mask on ``grid``: streamed where one network says all, else from the whole of scores."""
+    labels = pipeline.labels
+    step = streamed(pipeline, image.grid, grid)
+    if step is not None:
+        _refuse_too_large(step.held_floats(image.grid, labels), image.grid, labels, memory_gib)
+        with clock.stage("inference"):
+            decided: tuple[LabelMap, tuple[Caution, ...]] = step.decided_on(
+                image, labels, grid, lambda: clock.stage("decision")
+            )
+        return decided
+    # Probabilities and one passing copy of them, in float32. Refining keeps what it began with as
+    # well, and some more of each voxel.
+    floats = (3 * labels.channels + 32) if pipeline.refine else 2 * labels.channels
+    _refuse_too_large(floats * prod(image.grid.shape), image.grid, labels, memory_gib)
     with clock.stage("inference"):
-        scores = Scores.mean(step(image, pipeline.labels) for step in pipeline.inference)
+        scores = Scores.mean(step(image, labels) for step in pipeline.inference)
     if pipeline.refine:
         with clock.stage("refine"):
             for step in pipeline.refine:
                 scores = step(scores, image)
     with clock.stage("decision"):
-        mask = scores.decided_on(scan.grid)
-    with clock.stage("postprocess"):
-        mask = through(pipeline.postprocess, mask)
-    cautions += scores.cautions
-    if not mask.data.any():
-        cautions += (Caution("W_EMPTY_MASK", "no label was found in this scan"),)
-    return Segmentation(mask, clock.seconds, cautions)
+        return scores.decided_on(grid), scores.cautions
+
+
+def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Any:
+    """The one step whose rows can be decided as they come, or None."""
+    from medseg.inference.decision import Painting
+
+    alone = len(pipeline.inference) == 1 and not pipeline.refine
+    step = pipeline.inference[0]
+    if alone and hasattr(step, "decided_on") and Painting.possible(source, target, pipeline.labels):
+        return step
+    return None
 
 
 def prepared(
@@ -101,18 +141,12 @@ def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]
     return resample(scan, scan.grid.cropped(*box)), ()
 
 
-def _refuse_too_large(grid: Grid, pipeline: Pipeline, memory_gib: float | None) -> None:
-    if memory_gib is None:
-        return
-    # Logits and one passing copy of them, in float32. Refining keeps what it began with as well,
-    # and some more of each voxel.
-    channels = pipeline.labels.channels
-    floats = 3 * channels + 32 if pipeline.refine else 2 * channels
-    wanted = 4 * floats * float(np.prod(grid.shape)) / 2**30
-    if wanted > memory_gib:
+def _refuse_too_large(floats: float, grid: Grid, labels: Labels, memory_gib: float | None) -> None:
+    wanted = 4 * floats / 2**30
+    if memory_gib is not None and wanted > memory_gib:
         raise StudyError(
             "E_TOO_LARGE",
-            f"{pipeline.labels.channels} channels on {'x'.join(map(str, grid.shape))} voxels need"
+            f"{labels.channels} channels on {'x'.join(map(str, grid.shape))} voxels need"
             f" {wanted:.1f} GiB and limits.memory_gib is {memory_gib:.1f}; use a coarser spacing,"
-            " 'within', or a larger limit",
+            " a smaller window, 'within', or a larger limit",
         )

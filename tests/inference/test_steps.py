@@ -125,6 +125,46 @@ def test_an_overflow_is_done_again_in_float32_and_told(tmp_path: Path) -> None:
     assert [caution.code for caution in scores.cautions] == ["W_FALLBACK"]
 
 
+@pytest.mark.parametrize("shape", [(13, 9, 7), (4, 30, 5), (3, 3, 3)])
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"window": (6, 5, 4)},
+        {"window": (6, 5, 4), "mirror": (0, 2), "batch": 3, "blending": "constant"},
+        {"window": (5, 4), "axes": (2,)},
+        {"window": (5, 4), "axes": (0, 1, 2), "mirror": (1,)},
+    ],
+)
+def test_a_mask_painted_while_the_network_is_asked_is_the_very_mask_of_the_whole(
+    tmp_path: Path, shape: tuple[int, int, int], step: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    flat = "axes" in step
+    network = DynUNet(spatial_dims=2 if flat else 3, widths=(4, 6, 8))
+    asked = (Slices if flat else SlidingWindow)(
+        model=network, weights=saved(network, tmp_path), **step
+    )
+    volume = scan(*shape)
+    for grid in (volume.grid, volume.grid.spaced((0.7, 0.6, 1.5)).oriented("ASL")):
+        mask, cautions = asked.decided_on(volume, TWO, grid)
+        assert np.array_equal(mask.data, asked(volume, TWO).decided_on(grid).data)
+        assert mask.grid == grid
+        assert cautions == ()
+    assert mask.data.any()
+
+
+def test_an_overflow_while_painting_begins_anew_in_float32(tmp_path: Path) -> None:
+    network = Pointwise(shift=1e5)
+    half = SlidingWindow(
+        model=network, weights=saved(network, tmp_path), window=(4, 4, 4), precision="float16"
+    )
+    volume = scan(9, 4, 4)
+    mask, cautions = half.decided_on(volume, TWO, volume.grid)
+    assert [caution.code for caution in cautions] == ["W_FALLBACK"]
+    full, _ = replace(half, precision="float32").decided_on(volume, TWO, volume.grid)
+    assert np.array_equal(mask.data, full.data)
+
+
 def test_logits_that_are_never_finite_fail_the_study(tmp_path: Path) -> None:
     network = Pointwise(shift=3e38)
     step = SlidingWindow(model=network, weights=saved(network, tmp_path), window=(4, 4, 4))

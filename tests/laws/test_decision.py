@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from medseg.image import Grid, Label, LabelMap, Labels
@@ -83,6 +87,62 @@ def test_the_thickness_of_slabs_changes_nothing(name: str, monkeypatch: pytest.M
     whole = scores.decided_on(TARGETS[name]).data
     monkeypatch.setattr(decision, "_SLAB_FLOATS", 1)
     assert np.array_equal(scores.decided_on(TARGETS[name]).data, whole)
+
+
+def everything(scores: Scores, target: Grid) -> np.ndarray:
+    """The general way: every label interpolated in every voxel."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(decision.Painting, "possible", staticmethod(lambda *_: False))
+        return scores.decided_on(target).data
+
+
+STRAIGHT = [name for name in TARGETS if name != "oblique"]
+
+
+@pytest.mark.parametrize("levels", [2, 3, 1000])
+@pytest.mark.parametrize("labels", [EXCLUSIVE, REGIONS], ids=["exclusive", "regions"])
+@pytest.mark.parametrize("name", STRAIGHT)
+def test_ties_and_all_are_decided_as_if_everything_were_interpolated(
+    name: str, labels: Labels, levels: int
+) -> None:
+    """Few levels make equals in almost every voxel, many a field that is smooth and unequal."""
+    chance = torch.Generator().manual_seed(levels)
+    shape = (labels.channels, *SOURCE.shape)
+    data = torch.randint(0, levels, shape, generator=chance) / (levels - 1)
+    # Large pieces of one winner as well, as scans have.
+    data[:, :5] = data[:, :1, :1, :1]
+    scores = Scores(data, SOURCE, labels)
+    assert np.array_equal(scores.decided_on(TARGETS[name]).data, everything(scores, TARGETS[name]))
+
+
+@given(cuts=st.lists(st.integers(1, SOURCE.shape[0] - 1), max_size=4), data=st.data())
+def test_rows_may_come_in_any_pieces(cuts: list[int], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(STRAIGHT))
+    labels = data.draw(st.sampled_from([EXCLUSIVE, REGIONS]))
+    scores = random_scores(labels)
+    painting = decision.Painting(SOURCE, TARGETS[name], labels)
+    edges = [0, *sorted(set(cuts)), SOURCE.shape[0]]
+    for start, stop in pairwise(edges):
+        painting.take(scores.data[:, start:stop].movedim(0, -1))
+    assert np.array_equal(painting.mask, scores.decided_on(TARGETS[name]).data)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = random_scores(EXCLUSIVE)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    mask = scores.decided_on(TARGETS["finer"]).data
+    assert np.array_equal(mask, everything(scores, TARGETS["finer"]))
+
+
+@pytest.mark.parametrize("count", [1, 29, 31, 120])
+def test_many_labels_and_many_regions_are_decided_alike(count: int) -> None:
+    exclusive = Labels(tuple(Label(f"l{n}", (n,)) for n in range(1, count + 1)))
+    nested = [Label(f"r{n}", tuple(range(n, count + 2))) for n in range(1, count + 1)]
+    for labels in (exclusive, Labels((*nested, Label("last", (count + 1,))))):
+        scores = random_scores(labels)
+        found = scores.decided_on(TARGETS["finer"]).data
+        assert np.array_equal(found, everything(scores, TARGETS["finer"]))
 
 
 def test_of_equals_the_first_label_wins_and_the_background_before_all() -> None:
