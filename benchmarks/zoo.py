@@ -40,7 +40,7 @@ RESNET: dict[int, dict[str, Any]] = {
     2: {"depth": 18, "base": 32, "strides": FINE},
     3: {"base": 16, "strides": FINE},
 }
-ON_RESNET = ("fcn_resnet", "deeplab_v3", "deeplab_v3plus", "pspnet", "psanet")
+ON_RESNET = ("fcn_resnet", "deeplab_v3", "deeplab_v3plus", "pspnet", "psanet", "sfnet")
 # Options that differ from a network's own, by name and dimensions: smaller widths, and less of the
 # image's resolution given away at once, as a hippocampus is some 20 voxels wide.
 SMALLER: dict[str, dict[int, dict[str, Any]]] = {
@@ -87,7 +87,6 @@ SMALLER: dict[str, dict[int, dict[str, Any]]] = {
         2: {"base": 32, "hidden_channels": 256, "norm": "batch", "strides": (2, 2, 1, 1, 1)},
         3: {"base": 16, "hidden_channels": 64, "norm": "batch", "strides": (2, 2, 1, 1, 1)},
     },
-    "sfnet": {2: {"base": 32, "strides": FINE}, 3: {"base": 16, "strides": FINE}},
     "dense_aspp": {
         2: {"growth": 16, "blocks": (2, 4, 6, 4), "strides": FINE},
         3: {"growth": 8, "blocks": (2, 4, 6, 4), "strides": FINE},

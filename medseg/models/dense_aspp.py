@@ -26,7 +26,8 @@ class DenseASPP(Network):
     32 for 121 and 48 for 161 in 2D, half of that in 3D); all other widths follow. ``blocks``
     are its layers in each of four blocks (left out: the trunk's). ``strides`` are those of the
     stem, of the pooling behind it and of the three between the blocks, a number or one number an
-    axis; blocks beyond ``output_stride`` keep their grid and are dilated instead. ``rates`` are
+    axis; blocks beyond ``output_stride`` keep their grid and are dilated instead, and at 16 or 32
+    the pyramid works on a grid twice as fine. ``rates`` are
     how far apart the taps of the pyramid are (left out: 3, 6, 12, 18, 24 in 2D; 1, 2, 3, 4 in
     3D); with ``clamp`` a rate is never larger than the features along that axis allow. ``norm``
     is the normalisation, ``dropout`` the share of channels left out behind each unit and before
@@ -50,8 +51,8 @@ class DenseASPP(Network):
     def __post_init__(self) -> None:
         if self.growth is not None and self.growth < 1:
             raise ValueError(f"growth is at least 1, not {self.growth}")
-        if self.blocks is not None and min(self.blocks) < 1:
-            raise ValueError(f"blocks are numbers above 0, not {self.blocks}")
+        if self.blocks is not None and (len(self.blocks) != 4 or min(self.blocks) < 1):
+            raise ValueError(f"blocks are four numbers above 0, not {self.blocks}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout lies in [0, 1), not {self.dropout}")
         strides_by_axis(self.strides, self.spatial_dims, 5)

@@ -1,4 +1,4 @@
-"""SFNet: a feature pyramid whose levels are warped onto each other."""
+"""SFNet: a pyramid of features whose coarser levels are warped onto the finer ones."""
 
 from __future__ import annotations
 
@@ -6,59 +6,48 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from medseg.models.options import Entries, check_rates
-from medseg.models.residual import OnResNet
+from medseg.models.residual import WithHeads
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass(frozen=True)
-class SFNet(OnResNet):
-    """A feature pyramid, whose coarse levels are moved to where the finer ones say they belong.
+class SFNet(WithHeads):
+    """A ResNet's features from coarse to fine, each warped onto the next by a learnt flow.
 
-    ``head_channels`` are those of all levels (left out: 128 up to a depth of 34 and 256 beyond, at
-    a ``base`` of 64), ``bins`` the grids of the means that the coarsest level is seen beside, and
-    never more than it has voxels. ``gated`` also moves the finer level and mixes the two,
-    as SFNet-Lite does. ``auxiliary`` supervises each level while training, with the weight 1;
-    ``dropout`` is the share of numbers left out there and behind the coarsest level.
+    The coarsest features are first seen beside their means over parts of the window: ``bins`` are
+    how many parts it has along each axis in each of the grids, a number or one number an axis,
+    and never more than the features have voxels. ``lite`` is SFNet-Lite: one single warping from
+    the coarsest to the finest features, mixed with these by a gate.
 
     ``depth`` is the ResNet's and ``base`` its first channels, which all others follow (left out:
-    18 and 64 in 2D, 18 and 32 in 3D). ``strides`` are those of its five halvings, a number or one
+    50 and 64 in 2D, 18 and 32 in 3D). ``strides`` are those of its five halvings, a number or one
     number an axis; stages beyond ``output_stride`` keep their grid and are dilated instead.
     ``deep_stem`` begins it with three small convolutions, the first two of ``stem_base``
-    channels. ``norm`` is the normalisation.
+    channels. ``norm`` is the normalisation. ``head_channels`` are those of every level (left out:
+    128 up to depth 34 and 256 from 50, scaled as ``base`` is), ``dropout`` the share of channels
+    left out; ``auxiliary`` supervises every warped level with the weight 1 while training.
     """
 
     name: ClassVar[str] = "sfnet"
     paper: ClassVar[str] = "Li et al. 2020, arXiv:2002.10120"
-    good_for: ClassVar[str] = "sharp borders in real time"
+    good_for: ClassVar[str] = "labels of many sizes at once, where coarse features blur borders"
 
     output_stride: Literal[8, 16, 32] = 32
     deep_stem: bool = True
-    head_channels: int | None = None
     bins: Entries = (1, 2, 3, 6)
-    gated: bool = False
-    auxiliary: bool = False
-    dropout: float = 0.1
+    lite: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_rates(self.bins, self.spatial_dims, "bins")
-        if self.head_channels is not None and self.head_channels < 2:
-            raise ValueError(f"head_channels is at least 2, not {self.head_channels}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout lies in [0, 1), not {self.dropout}")
-
-    @property
-    def default_depth(self) -> Literal[18]:
-        """The paper's in real time."""
-        return 18
 
     @property
     def width(self) -> int:
-        """The channels of all levels."""
-        paper = 128 if (self.depth or self.default_depth) < 50 else 256
-        return self.head_channels or max(self.wide(paper), 2)
+        """The channels of every level."""
+        deep = (self.depth or self.default_depth) >= 50
+        return self.head_channels or self.wide(256 if deep else 128)
 
     def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
         """Build it with fresh weights."""

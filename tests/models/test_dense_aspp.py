@@ -78,7 +78,8 @@ def test_blocks_beyond_the_output_stride_keep_their_grid(
     ("options", "told"),
     [
         ({"growth": 0}, "growth is at least 1"),
-        ({"blocks": (1, 1, 0, 1)}, "blocks are numbers above 0"),
+        ({"blocks": (1, 1, 0, 1)}, "blocks are four numbers above 0"),
+        ({"blocks": (1, 1)}, "blocks are four numbers"),
         ({"dropout": 1.0}, "dropout lies in"),
         ({"strides": (2,)}, "strides wants 5 entries"),
         ({"rates": (0,)}, "rates are a number above 0"),

@@ -32,6 +32,15 @@ def test_a_resnet_of_an_output_stride_coarsens_no_further(
     assert encoder.strides[-1] == (last,) * dims
 
 
+def test_only_axes_that_would_have_been_coarsened_are_dilated_instead() -> None:
+    """Thick slices: the last stages coarsen within them, so that is where the taps spread."""
+    steps = ((1, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2), (1, 2, 2))
+    encoder = ResNet(3, 1, 18, base=4, output_stride=8, stage_strides=steps)
+    rates = [stage[-1].convs[-1].dilation for stage in encoder.stages]
+    assert rates == [(1, 1, 1), (1, 1, 1), (1, 2, 2), (1, 4, 4)]
+    assert encoder.strides[-1] == (4, 8, 8)
+
+
 def test_a_vggs_features_lie_behind_its_poolings() -> None:
     encoder = VGG(3, 1, base=2, strides=(2, (1, 2, 2), 2, 1, 1), pool_kernel=3)
     sizes = [tuple(one.shape[1:]) for one in encoder(torch.randn(1, 1, 16, 16, 8))]

@@ -58,7 +58,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "psanet": {"depth": 18, "base": 4, "mask": 5},
     "gcn": {"depth": 18, "base": 4, "kernel": 3},
     "dense_aspp": {"growth": 4, "blocks": (1, 1, 2, 1)},
-    "sfnet": {"base": 4, "auxiliary": True},
+    "sfnet": {"depth": 18, "base": 4},
     "modular": {"base": 4, "width": 4},
 }
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from medseg.models.encoders.resnet import dilated_instead
 from medseg.models.layers import (
     ConvNormAct,
     NormKind,
@@ -44,7 +45,7 @@ class NormActConv(nn.Sequential):
         kernel: int,
         *,
         norm_kind: NormKind = "batch",
-        dilation: int = 1,
+        dilation: PerAxis = 1,
     ) -> None:
         super().__init__()
         self.add_module("norm", norm(dims, inputs, norm_kind))
@@ -56,7 +57,9 @@ class NormActConv(nn.Sequential):
 class DenseBlock(nn.Module):
     """Layers each of which sees all before it and adds ``growth`` channels."""
 
-    def __init__(self, dims: int, inputs: int, layers: int, form: DenseForm, dilation: int) -> None:
+    def __init__(
+        self, dims: int, inputs: int, layers: int, form: DenseForm, dilation: PerAxis
+    ) -> None:
         super().__init__()
         middle = _BOTTLENECK * form.growth
         self.layers = nn.ModuleList(
@@ -96,10 +99,7 @@ class DenseNet(nn.Module):
     ) -> None:
         super().__init__()
         steps = [axes(dims, step) for step in stage_strides]
-        rates = [1, 1, 1, 1]
-        for stage in {32: (), 16: (3,), 8: (2, 3)}[output_stride]:
-            rates[stage] = rates[stage - 1] * max(steps[stage + 1])
-            steps[stage + 1] = (1,) * dims
+        rates = dilated_instead(steps, output_stride)
         kind = form.norm
         self.stem = ConvNormAct(dims, in_channels, form.first, 7, stride=steps[0], norm_kind=kind)
         self.pool = max_pool(dims, 3, steps[1], padding=1) if max(steps[1]) > 1 else nn.Identity()

@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, style: Style, inputs: int, width: int, stride: Axes, dilation: int = 1
+        self, style: Style, inputs: int, width: int, stride: Axes, dilation: PerAxis = 1
     ) -> None:
         super().__init__()
         dims, kind = style.dims, style.norm
@@ -73,6 +73,20 @@ class ResidualBlock(nn.Module):
         return out
 
 
+def dilated_instead(steps: list[Axes], output_stride: Literal[8, 16, 32]) -> list[Axes]:
+    """The rates of four stages, whose last ones keep their grid where ``output_stride`` asks.
+
+    ``steps`` are the strides of the stem, the pooling and the last three stages; those that are
+    not made become 1, and an axis that would have been coarsened is dilated from there on.
+    """
+    ones = (1,) * len(steps[0])
+    rates = [ones] * 4
+    for stage in {32: (), 16: (3,), 8: (2, 3)}[output_stride]:
+        rates[stage] = multiples((rates[stage - 1], steps[stage + 1]))
+        steps[stage + 1] = ones
+    return rates
+
+
 class ResNet(nn.Module):
     """Five features of (B, C, *space): the stem's at half the size, then those of four stages.
 
@@ -103,10 +117,7 @@ class ResNet(nn.Module):
         super().__init__()
         style = Style(dims, norm, depth >= 50, stride_first)
         steps = [axes(dims, step) for step in stage_strides or (2,) * 5]
-        rates = [1, 1, 1, 1]
-        for stage in {32: (), 16: (3,), 8: (2, 3)}[output_stride]:
-            rates[stage] = rates[stage - 1] * max(steps[stage + 1])
-            steps[stage + 1] = (1,) * dims
+        rates = dilated_instead(steps, output_stride)
         first = (stem_base or base) if deep_stem else base
         stem = 2 * first if deep_stem else first
         self.stem = _stem(style, in_channels, first, steps[0], deep=deep_stem)
@@ -120,7 +131,7 @@ class ResNet(nn.Module):
             stride = (1,) * dims if stage == 0 else steps[stage + 1]
             layers = []
             for place in range(blocks):
-                rate = dilations[place] * grid[place]
+                rate = [one * grid[place] for one in dilations[place]]
                 width = base * 2**stage
                 layers.append(
                     ResidualBlock(style, inputs, width, stride if place == 0 else (1,) * dims, rate)

@@ -1,7 +1,4 @@
-"""Flow alignment (SFNet, Li et al. 2020, arXiv:2002.10120), n-D: coarse features warped onto fine.
-
-The gated form is that of SFNet-Lite (Li et al. 2022, arXiv:2207.04415).
-"""
+"""Flow alignment (SFNet, Li et al. 2020, arXiv:2002.10120), n-D."""
 
 from __future__ import annotations
 
@@ -13,66 +10,68 @@ from medseg.models.layers import conv, resized
 
 
 def warped(features: Tensor, flow: Tensor) -> Tensor:
-    """``features (B, C, *coarser)`` read at every voxel of ``flow (B, dims, *space)``.
+    """``features (B, C, *coarser)`` seen at the places of a grid that ``flow`` moves.
 
-    Without flow it is linear interpolation with corners aligned. A flow of 1 moves by a half of a
-    voxel of the flow's own grid; its first channel is along the last axis.
+    ``flow (B, dims, *space)`` has the last axis first. Along an axis of N voxels a flow of 1
+    moves the place by 1 / N, where the whole axis is 2 long: by half a voxel or a little less.
+    Zeros lie beyond the borders. It is reckoned in float32 at least.
     """
+    precise = torch.promote_types(features.dtype, torch.float32)
     space = flow.shape[2:]
-    lines = [torch.linspace(-1, 1, side, device=flow.device) for side in space]
+    lines = [torch.linspace(-1, 1, n, dtype=precise, device=flow.device) for n in space]
     regular = torch.stack(torch.meshgrid(*lines, indexing="ij")[::-1], -1)
-    sides = torch.tensor(space[::-1], dtype=torch.float32, device=flow.device)
-    grid = regular + flow.movedim(1, -1).float() / sides
-    # In low precision the grid itself would be off by whole voxels.
-    found = grid_sample(features.float(), grid, padding_mode="border", align_corners=True)
-    return found.to(features.dtype)
+    moved = regular + flow.to(precise).movedim(1, -1) / regular.new_tensor(space[::-1])
+    return grid_sample(features.to(precise), moved, align_corners=True).to(features.dtype)
 
 
 class _Flow(nn.Module):
-    """Both maps, reduced and side by side on the fine grid, to ``outputs`` numbers a voxel."""
+    """Both maps in few channels, and from them on the finer grid ``outputs`` channels of flow."""
 
-    def __init__(self, dims: int, channels: int, outputs: int) -> None:
+    def __init__(self, dims: int, channels: int, middle: int | None, outputs: int) -> None:
         super().__init__()
-        middle = max(channels // 2, 1)
-        self.low = conv(dims, channels, middle, 1, bias=False)
-        self.high = conv(dims, channels, middle, 1, bias=False)
-        self.flow = conv(dims, 2 * middle, outputs, 3, bias=False)
+        middle = middle or max(channels // 2, 1)
+        self.reduce_high = conv(dims, channels, middle, 1, bias=False)
+        self.reduce_low = conv(dims, channels, middle, 1, bias=False)
+        self.flow = conv(dims, 2 * middle, outputs, bias=False)
 
-    def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        raised = resized(self.high(high), low.shape[2:], align_corners=True)
-        out: Tensor = self.flow(torch.cat([raised, self.low(low)], 1))
-        return out
+    def seen(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The flow, and the coarser map in few channels on the finer grid."""
+        raised = resized(self.reduce_high(high), low.shape[2:], align_corners=True)
+        return self.flow(torch.cat([raised, self.reduce_low(low)], 1)), raised
 
 
 class FlowAlignment(_Flow):
-    """Coarse features moved, voxel by voxel, to where the fine ones say they belong."""
+    """Up-sampling that learns where to look: the coarser map, warped by a flow made of both.
 
-    def __init__(self, dims: int, channels: int) -> None:
-        super().__init__(dims, channels, dims)
+    ``middle`` are the channels that the flow is made of (left out: half of ``channels``).
+    """
+
+    def __init__(self, dims: int, channels: int, middle: int | None = None) -> None:
+        super().__init__(dims, channels, middle, dims)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """``low (B, C, *space)`` and ``high (B, C, *coarser)`` to (B, C, *space)."""
-        return warped(high, super().forward(low, high))
+        """``high (B, C, *coarser)`` on the grid of ``low (B, C, *space)``."""
+        flow, _ = self.seen(low, high)
+        return warped(high, flow)
 
 
 class GatedFlowAlignment(_Flow):
-    """Both maps moved onto each other, and mixed by a gate of their channels' means and maxima."""
+    """Two maps in one: each warped by a flow of its own, and mixed voxel by voxel by a gate.
 
-    def __init__(self, dims: int, channels: int) -> None:
-        super().__init__(dims, channels, 2 * dims)
-        self.dims = dims
-        self.gate = conv(dims, 4, 1, 3, bias=False)
+    The gate, of SFNet-Lite (Li et al. 2022, arXiv:2207.04415), is made of the channels' mean and
+    largest of both maps, of the coarser one's in ``middle`` channels.
+    """
+
+    def __init__(self, dims: int, channels: int, middle: int | None = None) -> None:
+        super().__init__(dims, channels, middle, 2 * dims)
+        self.gate = conv(dims, 4, 1, bias=False)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """``low (B, C, *space)`` and ``high (B, C, *coarser)`` to (B, C, *space)."""
-        flow = super().forward(low, high)
-        raised = resized(high, low.shape[2:], align_corners=True)
-        told = [
-            statistic
-            for one in (low, raised)
-            for statistic in (one.mean(1, keepdim=True), one.amax(1, keepdim=True))
-        ]
-        share = self.gate(torch.cat(told, 1)).sigmoid()
-        coarse, fine = warped(high, flow[:, : self.dims]), warped(low, flow[:, self.dims :])
-        out: Tensor = share * coarse + (1 - share) * fine
+        flow, raised = self.seen(low, high)
+        of_high, of_low = flow.chunk(2, 1)
+        means = [one.mean(1, keepdim=True) for one in (raised, low)]
+        peaks = [one.amax(1, keepdim=True) for one in (raised, low)]
+        gate = self.gate(torch.cat([*means, *peaks], 1)).sigmoid()
+        out: Tensor = gate * warped(high, of_high) + (1 - gate) * warped(low, of_low)
         return out

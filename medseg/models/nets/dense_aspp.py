@@ -37,5 +37,12 @@ def dense_aspp(options: DenseASPP, in_channels: int, out_channels: int) -> nn.Mo
         norm_kind=options.norm,
         clamp=options.clamp,
     )
-    head = (dropout(dims, options.dropout), conv(dims, context.channels, out_channels, 1))
-    return OnEncoder(encoder, Last(context, *head))
+    parts = [context, dropout(dims, options.dropout), conv(dims, context.channels, out_channels, 1)]
+    if options.output_stride > 8:
+        mode = "bilinear" if dims == 2 else "trilinear"
+        parts.insert(0, nn.Upsample(scale_factor=2, mode=mode, align_corners=True))
+    head = Last(*parts)
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_uniform_(layer.weight)
+    return OnEncoder(encoder, head)
