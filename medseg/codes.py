@@ -218,6 +218,10 @@ CAUTIONS: Final = {
         "The work was done in a slower or more careful way than asked for.",
         "The message says which; the result is valid.",
     ),
+    "W_PRECISION": (
+        "The first study was done in two precisions, to choose one for all.",
+        "Nothing to do; the message says how well the two agreed and which is taken.",
+    ),
     "W_EMPTY_MASK": (
         "No label was found in the scan.",
         "Look at the scan; that there is nothing may be true.",

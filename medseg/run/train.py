@@ -172,6 +172,10 @@ def _dice(pipeline: Pipeline, studies: Sequence[Study], watch: Watch) -> Dices:
     """Mean Dice of each label over studies, through the very corridor of ``medseg run``."""
     watch(StageStarted(f"validating on {len(studies)} studies"))
     values: dict[str, list[float]] = {name: [] for name in pipeline.labels.names}
+    # Weights that change every time are not worth converting, nor a choice by one of them.
+    _, step = trainable(pipeline)
+    precision = "float32" if step.precision == "auto" else step.precision
+    pipeline = replace(pipeline, inference=(replace(step, engine="torch", precision=precision),))
     for study in studies:
         scan = read_scan(study, pipeline.input).volume
         assert study.reference is not None
