@@ -107,7 +107,11 @@ def _openvino(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any]
     openvino = import_module("openvino")
 
     def convert(path: Path) -> None:
-        model = openvino.convert_model(_exported(wanted, module))
+        # Not by convert_model, which tells Intel of it over the network.
+        decoders = import_module("openvino.frontend.pytorch.fx_decoder")
+        decoder = decoders.TorchFXPythonDecoder.from_exported_program(_exported(wanted, module))
+        frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
         openvino.save_model(model, path / "model.xml", compress_to_fp16=False)
 
     hints = {

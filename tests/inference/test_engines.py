@@ -94,6 +94,16 @@ def test_where_nothing_can_be_kept_it_is_made_in_passing(
     assert torch.allclose(other(volume, TWO).data, own(volume, TWO).data, atol=1e-5)
 
 
+@pytest.mark.skipif("openvino" not in ENGINES, reason="OpenVINO is not installed")
+def test_openvino_tells_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own convert_model reports each conversion to its makers, unless somebody objected."""
+    telemetry = pytest.importorskip("openvino_telemetry")
+    called = []
+    monkeypatch.setattr(telemetry.Telemetry, "__init__", lambda *_, **__: called.append(1))
+    step(tmp_path, engine="openvino")(scan(8, 12, 8), TWO)
+    assert not called
+
+
 def test_an_engine_that_is_not_installed_is_told_with_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
