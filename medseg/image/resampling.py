@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.image.grid import Affine, Grid
 from medseg.image.labelmap import LabelMap
+from medseg.image.splines import by_splines
 from medseg.image.volume import Volume
 
 Mode = Literal["nearest", "linear", "cubic"]
@@ -176,6 +177,8 @@ def resample(
         return Volume(_taken(volume.data, maps, grid.shape, outside), grid)
     if maps is not None and mode == "linear":
         data = _interpolated(volume.data, maps, grid.shape)
+    elif maps is not None and mode == "cubic":
+        data = by_splines(volume.data, maps, grid.shape)
     else:
         data = _by_spline(volume.data, grid, volume.grid, _ORDER[mode])
     if outside is not None:
