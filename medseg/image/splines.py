@@ -57,7 +57,8 @@ def by_splines(
 def _matrix(one: AxisMap, side: int) -> Line:
     if one.exact:
         at = np.clip(np.round(one.positions(0, side)).astype(int), 0, one.length - 1)
-        return np.eye(one.length, dtype=np.float32)[at]
+        chosen: Line = np.eye(one.length, dtype=np.float32)[at]
+        return chosen
     return spline_matrix(one.scale, one.offset, one.length, side)
 
 
@@ -67,6 +68,6 @@ def _along(volume: Line, axis: int, matrix: Line) -> Line:
     if axis == 0:
         x, y, z = volume.shape
         flat: Line = matrix @ volume.reshape(x, y * z)
-        return np.asarray(flat.reshape(len(matrix), y, z))
+        return flat.reshape(len(matrix), y, z)
     taken: Line = np.matmul(matrix, volume) if axis == 1 else volume @ matrix.T
     return taken
