@@ -8,6 +8,7 @@ in each process.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 import warnings
@@ -16,7 +17,6 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from logging import getLogger
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -67,9 +67,7 @@ def ready(engine: EngineName, wanted: Wanted, module: nn.Module, threads: int) -
             return f"engine '{engine}' needs {package}: pip install \"medseg[{engine}]\""
     convert = {"openvino": _openvino, "onnxruntime": _onnxruntime}[engine]
     try:
-        with warnings.catch_warnings():
-            # Exporters warn of their own insides.
-            warnings.simplefilter("ignore")
+        with _quiet():
             run = convert(wanted, module, threads)
     # Whatever an exporter or a compiler of graphs cannot do ends in an error of its own kind.
     except Exception as error:
@@ -84,6 +82,19 @@ def ready(engine: EngineName, wanted: Wanted, module: nn.Module, threads: int) -
         return torch.from_numpy(run(windows.contiguous().numpy())).movedim(-1, 1)[:count]
 
     return ask
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn and log of their own insides, and of packages that they do not need."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 class _LabelsLast(nn.Module):
@@ -132,8 +143,6 @@ def _onnxruntime(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[A
     runtime = import_module("onnxruntime")
 
     def convert(path: Path) -> None:
-        # It tells of every package that it does not need and does not find.
-        getLogger("torch.onnx").setLevel("ERROR")
         program = torch.onnx.export(_exported(wanted, module), dynamo=True, verbose=False)
         assert program is not None
         program.save(str(path / "model.onnx"))
