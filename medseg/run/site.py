@@ -37,8 +37,10 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
 
 
 def _moved(step: Any, device: str) -> Step:
-    """The step on another device, if it knows about devices at all."""
-    moved: Step = replace(step, device=device) if hasattr(step, "device") else step
+    """The step on another device, if it knows about devices and its engine has a choice."""
+    engine = getattr(step, "engine", "torch")
+    free = hasattr(step, "device") and engine not in {"openvino", "onnxruntime"}
+    moved: Step = replace(step, device=device) if free else step
     return moved
 
 
