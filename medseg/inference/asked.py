@@ -67,18 +67,12 @@ class Asked(Step, ABC):
 
     def __call__(self, volume: Volume, labels: Labels) -> Scores:
         """Probabilities of every label on the volume's own grid."""
+        from medseg.inference.windows import whole
 
-        def whole(said: Iterator[Tensor]) -> Scores:
-            first, data = 0, None
-            for rows in said:
-                if data is None:
-                    data = rows.new_empty((*volume.grid.shape, rows.shape[-1]))
-                data[first : first + len(rows)] = rows
-                first += len(rows)
-            assert data is not None  # a volume has a voxel at least
-            return Scores(data.movedim(-1, 0), volume.grid, labels)
+        def made(said: Iterator[Tensor]) -> Scores:
+            return Scores(whole(said, volume.grid.shape[0]), volume.grid, labels)
 
-        scores, cautions = self._tried(volume, labels, whole)
+        scores, cautions = self._tried(volume, labels, made)
         return replace(scores, cautions=cautions)
 
     def decided_on(

@@ -49,13 +49,13 @@ class SlidingWindow(Asked):
         return _slab_floats(grid, self.window, self.overlap, labels)
 
     def _logits(self, image: Tensor, labels: Labels) -> Iterator[Tensor]:
-        from medseg.inference.windows import Windows, blended_rows, grown, trimmed
+        from medseg.inference.windows import Windows, blended, grown, trimmed
 
         larger, inner = grown(image, self.window)
         x, y, z = larger.shape[1:]
         windows = Windows((x, y, z), self.window, self.overlap, self.blending)
         ask = self._network(image, labels, self.window, self.mirror)
-        return trimmed(blended_rows(larger, windows, ask, self.batch), inner)
+        return trimmed(blended(larger, windows, ask, self.batch), inner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Slices(Asked):
         return averaged([self._along(image, labels, axis) for axis in self.axes])
 
     def _along(self, image: Tensor, labels: Labels, axis: int) -> Iterator[Tensor]:
-        from medseg.inference.windows import Windows, blended_rows, grown, trimmed
+        from medseg.inference.windows import Windows, blended, grown, trimmed
 
         box = self._box(axis)
         larger, inner = grown(image, box)
@@ -114,4 +114,4 @@ class Slices(Asked):
         def flat(boxes: Tensor) -> Tensor:
             return ask(boxes.squeeze(2 + axis)).unsqueeze(2 + axis)
 
-        return trimmed(blended_rows(larger, windows, flat, self.batch), inner)
+        return trimmed(blended(larger, windows, flat, self.batch), inner)

@@ -74,37 +74,16 @@ def blended(
     windows: Windows,
     predict: Callable[[Tensor], Tensor],
     batch: int,
-) -> Tensor:
-    """Weighted mean (K, X, Y, Z) of what ``predict`` says of each window; in memory K is last.
-
-    ``predict`` takes (B, C, x, y, z) and gives (B, K, x, y, z).
-    """
-    whole: Tensor | None = None
-    first = 0
-    for rows in blended_rows(image, windows, predict, batch):
-        if whole is None:
-            whole = rows.new_empty((*windows.shape, rows.shape[-1]))
-        whole[first : first + len(rows)] = rows
-        first += len(rows)
-    assert whole is not None  # there is always a window
-    return whole.movedim(-1, 0)
-
-
-def blended_rows(
-    image: Tensor,
-    windows: Windows,
-    predict: Callable[[Tensor], Tensor],
-    batch: int,
 ) -> Iterator[Tensor]:
-    """The same, as rows (R, Y, Z, K) along the first axis, each given when it is finished.
+    """Weighted mean of what ``predict`` says of each window, row by row along the first axis.
 
-    What is held is as deep as one window; what was given is free to be changed and is let go.
+    ``predict`` takes (B, C, x, y, z) and gives (B, K, x, y, z); rows are (R, Y, Z, K), each given
+    when it is finished. What is held is as deep as one window; what was given may be changed.
     """
     weights = windows.weights(image.device)[..., None]
     length, depth = windows.shape[0], windows.size[0]
-    _, *across = windows.totals(image.device)
-    (deep, *_) = windows.totals(image.device)
-    share = (across[0] * across[1])[..., None]
+    deep, wide, high = windows.totals(image.device)
+    share = (wide * high)[..., None]
     along = starts(length, depth, windows.overlap)
     slab: Tensor | None = None
     for place, start in enumerate(along):
@@ -126,6 +105,19 @@ def blended_rows(
             slab[depth - done :] = 0
         else:
             slab = None
+
+
+def whole(said: Iterable[Tensor], length: int) -> Tensor:
+    """All of the ``length`` rows (R, Y, Z, K) as one (K, X, Y, Z); in memory K stays last."""
+    data: Tensor | None = None
+    first = 0
+    for rows in said:
+        if data is None:
+            data = rows.new_empty((length, *rows.shape[1:]))
+        data[first : first + len(rows)] = rows
+        first += len(rows)
+    assert data is not None  # a volume has a voxel at least
+    return data.movedim(-1, 0)
 
 
 def trimmed(said: Iterable[Tensor], inner: Sequence[slice]) -> Iterator[Tensor]:

@@ -109,6 +109,18 @@ class ConvNormAct(nn.Sequential):
         self.add_module("act", act(act_kind))
 
 
+class Summed(nn.ModuleList):
+    """Branches on one map, summed."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, *space) to what each branch gives of it, (B, C', *space)."""
+        first, *others = self
+        total: Tensor = first(features)
+        for branch in others:
+            total = total + branch(features)
+        return total
+
+
 def max_pool(
     dims: int, kernel: PerAxis = 2, stride: PerAxis | None = None, **options: Any
 ) -> nn.Module:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medseg.inference.engine import mirrored
-from medseg.inference.windows import Windows, blended, grown, importance, starts
+from medseg.inference.windows import Windows, blended, grown, importance, starts, whole
 
 sides = st.integers(1, 19)
 triples = st.tuples(sides, sides, sides)
@@ -43,7 +43,8 @@ def test_blending_is_a_partition_of_unity(
 ) -> None:
     image = torch.from_numpy(np.random.default_rng(0).normal(size=(1, *shape))).float()
     larger, inner = grown(image, size)
-    said = blended(larger, windows_over(larger, size, overlap, how), pointwise, batch)[inner]
+    rows = blended(larger, windows_over(larger, size, overlap, how), pointwise, batch)
+    said = whole(rows, larger.shape[1])[inner]
     assert torch.allclose(said, pointwise(image[None])[0], atol=1e-5)
 
 
@@ -86,7 +87,8 @@ def test_blending_agrees_with_monai_where_windows_stand_alike() -> None:
     network = torch.nn.Conv3d(1, 3, 3, padding=1).eval()
     image = torch.randn(1, 24, 32, 16)
     with torch.no_grad():
-        mine = blended(image, windows_over(image, (8, 8, 8), 0.5, "constant"), network, 3)
+        windows = windows_over(image, (8, 8, 8), 0.5, "constant")
+        mine = whole(blended(image, windows, network, 3), image.shape[1])
         theirs = sliding_window_inference(image[None], (8, 8, 8), 4, network, overlap=0.5)[0]
     assert torch.allclose(mine, theirs, atol=1e-5)
 

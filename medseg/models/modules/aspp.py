@@ -18,6 +18,7 @@ from medseg.models.layers import (
     NormKind,
     PerAxis,
     PooledConvNormAct,
+    Summed,
     act,
     axes,
     global_mean,
@@ -92,7 +93,7 @@ class SummedASPP(nn.Module):
         clamp: bool = True,
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
+        self.branches = Summed(
             dilated(dims, inputs, labels, rate, bias=True, clamp=clamp) for rate in rates
         )
         for branch in self.branches:
@@ -101,11 +102,8 @@ class SummedASPP(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, *space) to logits (B, K, *space)."""
-        first, *others = self.branches
-        total: Tensor = first(features)
-        for branch in others:
-            total = total + branch(features)
-        return total
+        logits: Tensor = self.branches(features)
+        return logits
 
 
 class Separable(nn.Sequential):

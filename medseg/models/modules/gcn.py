@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medseg.models.layers import conv
+from medseg.models.layers import Summed, conv
 
 
 class GlobalConvolution(nn.Module):
@@ -12,7 +12,7 @@ class GlobalConvolution(nn.Module):
 
     def __init__(self, dims: int, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
-        self.chains = nn.ModuleList()
+        self.chains = Summed()
         for first in range(dims):
             chain, channels = nn.Sequential(), inputs
             for step in range(dims):
@@ -24,11 +24,8 @@ class GlobalConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, *space) to (B, C', *space)."""
-        first, *others = self.chains
-        total: Tensor = first(features)
-        for chain in others:
-            total = total + chain(features)
-        return total
+        out: Tensor = self.chains(features)
+        return out
 
 
 class BoundaryRefinement(nn.Module):

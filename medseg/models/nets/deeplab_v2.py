@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medseg.models.encoders.vgg import VGG
 from medseg.models.fitting import cropped, padded
 from medseg.models.heads import Head, Heads
-from medseg.models.layers import resized
+from medseg.models.layers import Summed, resized
 from medseg.models.modules.aspp import SummedASPP
 from medseg.models.nets.deeplab_v1 import VGGClassifier
 from medseg.models.nets.on_encoder import Encoder
@@ -18,14 +18,6 @@ from medseg.models.options import strides_by_axis
 
 if TYPE_CHECKING:
     from medseg.models.deeplab_v2 import DeepLabV2
-
-
-class Summed(nn.ModuleList):
-    """Branches on one map, summed."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, *space) to logits (B, K, *space)."""
-        return torch.stack([branch(features) for branch in self]).sum(0)
 
 
 class DeepLabV2Net(nn.Module):
