@@ -114,6 +114,12 @@ class Grid:
             shape[new] = self.shape[old]
         return self._from(turn, shape)
 
+    def permuted(self, axes: Sequence[int]) -> Grid:
+        """The same voxels with the axes in another order, such as (2, 0, 1)."""
+        turn = np.zeros((4, 4))
+        turn[[*axes, 3], range(4)] = 1
+        return self._from(turn, [self.shape[axis] for axis in axes])
+
     def cropped(self, start: Sequence[int], stop: Sequence[int]) -> Grid:
         """Voxels ``start`` to ``stop`` (not included); beyond the edges the grid grows."""
         shift = np.eye(4)

@@ -9,7 +9,7 @@ probabilities on another device than the CPU, go the general way: slab by slab, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ _SLAB_FLOATS = 1 << 24
 
 def decide(scores: Tensor, source: Grid, target: Grid, labels: Labels) -> Mask:
     """The mask (X, Y, Z) on ``target`` from ``scores (K, X, Y, Z)`` on ``source``."""
-    if scores.device.type == "cpu" and Painting.possible(source, target, labels):
+    if Painting.possible(source, target, labels):
         painting = Painting(source, target, labels)
         painting.take(scores.movedim(0, -1))
         return painting.mask
@@ -40,16 +40,19 @@ def decide(scores: Tensor, source: Grid, target: Grid, labels: Labels) -> Mask:
     return _without_outside(mask, source, target)
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """Target voxels along one axis: the two source voxels around each, and the second's share."""
 
     low: NDArray[np.intp]
     high: NDArray[np.intp]
     share: NDArray[np.float32]
 
-    def part(self, chosen: slice, first: int = 0) -> _Line:
+    def part(self, chosen: slice, first: int = 0) -> Line:
         """Some of them, with source voxels counted from ``first``."""
-        return _Line(self.low[chosen] - first, self.high[chosen] - first, self.share[chosen])
+        return Line(self.low[chosen] - first, self.high[chosen] - first, self.share[chosen])
+
+
+Lines = tuple[Line, Line, Line]
 
 
 class Painting:
@@ -72,7 +75,7 @@ class Painting:
         self._view = self._mask.transpose(order)
         self._lines = [_line(maps[axis], target.shape[axis]) for axis in order]
         self._runs = _runs(self._lines[2].low)
-        self._held: NDArray[np.float32] | None = None
+        self._held: Tensor | None = None
         self._first = 0
 
     @staticmethod
@@ -84,36 +87,37 @@ class Painting:
         return fits and axis_maps(target, source) is not None
 
     def take(self, rows: Tensor) -> None:
-        """The next rows (R, Y, Z, K) of probabilities."""
-        from medseg.inference import kernels
-
-        given = np.ascontiguousarray(rows.numpy(), np.float32)
+        """The next rows (R, Y, Z, K) of probabilities, on whatever device."""
+        given = rows if rows.device.type != "cpu" else torch.as_tensor(rows, dtype=torch.float32)
         if self._held is not None:
-            given = np.concatenate([self._held, given])
+            given = torch.cat([self._held, given])
         stop = self._first + len(given)
-        threads = torch.get_num_threads()
         chosen = self._ready(stop)
         if chosen is not None:
-            codes = np.empty(given.shape[:3], np.int32)
-            told = kernels.winners if self._exclusive else kernels.members
-            kernels.by_rows(told, codes[:, :, 0].size, threads, given, codes)
-            painted = self._view[chosen]
-            kernels.by_rows(
-                kernels.paint,
-                painted[:, :, 0].size,
-                threads,
-                given,
-                codes,
-                self._lines[0].part(chosen, self._first),
-                self._lines[1],
-                self._lines[2],
-                self._runs,
-                self._values,
-                self._exclusive,
-                painted,
-            )
+            lines = (self._lines[0].part(chosen, self._first), self._lines[1], self._lines[2])
+            paint = self._compiled if given.device.type == "cpu" else self._by_torch
+            paint(given, lines, self._view[chosen])
         # The last row may be the lower corner of cells to come.
-        self._held, self._first = given[-1:].copy(), stop - 1
+        self._held, self._first = given[-1:].clone(), stop - 1
+
+    def _by_torch(self, given: Tensor, lines: Lines, painted: NDArray[Any]) -> None:
+        from medseg.inference import by_torch
+
+        codes = by_torch.painted(given, lines, torch.from_numpy(self._values), self._exclusive)
+        painted[...] = codes.cpu().numpy()
+
+    def _compiled(self, given: Tensor, lines: Lines, painted: NDArray[Any]) -> None:
+        from medseg.inference import kernels
+
+        scores = np.ascontiguousarray(given.numpy())
+        threads = torch.get_num_threads()
+        codes = np.empty(scores.shape[:3], np.int32)
+        told = kernels.winners if self._exclusive else kernels.members
+        kernels.by_rows(told, codes[:, :, 0].size, threads, scores, codes)
+        # Plain tuples: compiled loops are kept on disk, and know classes by their place.
+        plain = (tuple(line) for line in lines)
+        shown = (*plain, self._runs, self._values, self._exclusive, painted)
+        kernels.by_rows(kernels.paint, painted[:, :, 0].size, threads, scores, codes, *shown)
 
     def _ready(self, stop: int) -> slice | None:
         """The target voxels along the slowest axis whose cells end before ``stop``, and now can."""
@@ -128,10 +132,10 @@ class Painting:
         return _without_outside(self._mask, self._source, self._target)
 
 
-def _line(one: AxisMap, side: int) -> _Line:
+def _line(one: AxisMap, side: int) -> Line:
     low, high, share = one.neighbours(0, side)
     # Where every centre is a source voxel's, what lies above it does not matter.
-    return _Line(low, high if share.any() else low, share)
+    return Line(low, high if share.any() else low, share)
 
 
 def _runs(low: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -171,7 +175,7 @@ def _separable(
     return slab.permute([0, *(1 + one.source for one in maps)])
 
 
-def _along(data: Tensor, axis: int, line: _Line) -> Tensor:
+def _along(data: Tensor, axis: int, line: Line) -> Tensor:
     first = data.index_select(axis, torch.from_numpy(line.low).to(data.device))
     if not line.share.any():
         return first

@@ -53,6 +53,27 @@ def by_rows(loop: Callable[..., None], rows: int, threads: int, *arguments: Any)
 
 
 @compiled
+def add_window(
+    begin: int,
+    stop: int,
+    said: NDArray[np.float32],
+    weights: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    corner: tuple[int, int, int],
+    sums: NDArray[np.float32],
+) -> None:
+    """Add rows of a window ``said (x, y, z, K)``, weighed along each side, to a ring of rows."""
+    depth = sums.shape[0]
+    for x in range(begin, stop):
+        row = (corner[0] + x) % depth
+        for y in range(said.shape[1]):
+            across = weights[0][x] * weights[1][y]
+            for z in range(said.shape[2]):
+                weight = across * weights[2][z]
+                for label in range(said.shape[3]):
+                    sums[row, corner[1] + y, corner[2] + z, label] += said[x, y, z, label] * weight
+
+
+@compiled
 def winners(begin: int, stop: int, scores: NDArray[np.float32], codes: NDArray[np.int32]) -> None:
     """The first of the highest labels of each voxel of ``scores (X, Y, Z, K)``, or UNSURE."""
     sides, labels = scores.shape, scores.shape[3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from medseg.inference.limits import Placement
+from medseg.inference.ring import Ring
+from medseg.inference.transfer import answered
+
 Blending = Literal["gaussian", "constant"]
 Corner = tuple[int, int, int]
+Order = tuple[int, int, int]
+AS_IT_LIES: Order = (0, 1, 2)
 _SIGMA = 0.125
 """Width of the Gaussian as a share of the window, as nnU-Net has it (Isensee et al. 2021)."""
 
@@ -53,19 +59,18 @@ class Windows:
         _, *along = (starts(n, w, self.overlap) for n, w in zip(self.shape, self.size, strict=True))
         return [(start, y, z) for y, z in product(*along)]
 
-    def weights(self, device: torch.device) -> Tensor:
-        """The weight (X, Y, Z) of each voxel of a window."""
-        x, y, z = (torch.from_numpy(importance(w, self.blending)).to(device) for w in self.size)
-        return x[:, None, None] * y[:, None] * z
+    def weights(self, device: torch.device) -> list[Tensor]:
+        """The weights of a window's voxels along each of its sides; their product is a voxel's."""
+        return [torch.from_numpy(importance(w, self.blending)).to(device) for w in self.size]
 
     def totals(self, device: torch.device) -> list[Tensor]:
-        """What all windows' weights add up to, axis by axis; their product is the whole."""
+        """What all windows' weights add up to along each side; their product is the whole."""
         totals = []
-        for side, (length, window) in enumerate(zip(self.shape, self.size, strict=True)):
+        for length, window in zip(self.shape, self.size, strict=True):
             total = torch.zeros(length)
             for start in starts(length, window, self.overlap):
                 total[start : start + window] += torch.from_numpy(importance(window, self.blending))
-            totals.append(total.to(device).reshape([-1 if side == a else 1 for a in range(3)]))
+            totals.append(total.to(device))
         return totals
 
 
@@ -73,38 +78,38 @@ def blended(
     image: Tensor,
     windows: Windows,
     predict: Callable[[Tensor], Tensor],
-    batch: int,
+    place: Placement,
+    order: Order = AS_IT_LIES,
 ) -> Iterator[Tensor]:
-    """Weighted mean of what ``predict`` says of each window, row by row along the first axis.
+    """Weighted mean of what ``predict`` says of each window, row by row along one axis.
 
-    ``predict`` takes (B, C, x, y, z) and gives (B, K, x, y, z); rows are (R, Y, Z, K), each given
-    when it is finished. What is held is as deep as one window; what was given may be changed.
+    ``windows`` and rows have the axes of ``image (C, X, Y, Z)`` in another ``order``, the axis
+    that is walked along first; ``predict`` takes (B, C, x, y, z) as the image has them and gives
+    (B, K, x, y, z). Rows are (R, Y, Z, K), each given when it is finished: what is held is as
+    deep as one window, on the image's device.
     """
-    weights = windows.weights(image.device)[..., None]
+    ring = Ring(windows.weights(image.device), windows.totals(image.device))
     length, depth = windows.shape[0], windows.size[0]
-    deep, wide, high = windows.totals(image.device)
-    share = (wide * high)[..., None]
+    seen = image.permute(0, *(1 + axis for axis in order))
+    back = [0, 1, *(2 + order.index(axis) for axis in range(3))]
+    forth = [0, *(2 + axis for axis in order), 1]
     along = starts(length, depth, windows.overlap)
-    slab: Tensor | None = None
-    for place, start in enumerate(along):
-        for corners in _batches(windows.corners_at(start), batch):
-            said = predict(torch.stack([image[_box(c, windows.size)] for c in corners]))
-            said = said.movedim(1, -1).float() * weights
-            if slab is None:
-                slab = said.new_zeros((depth, *windows.shape[1:], said.shape[-1]))
-            for (_, y, z), one in zip(corners, said, strict=True):
-                slab[:, y : y + windows.size[1], z : z + windows.size[2]] += one
-        assert slab is not None
-        done = (along[place + 1] if place + 1 < len(along) else length) - start
-        rows = slab[:done].clone() if done < depth else slab
-        rows /= share
-        rows /= deep[start : start + done, ..., None]
-        yield rows
-        if done < depth:
-            slab[: depth - done] = slab[done:].clone()
-            slab[depth - done :] = 0
-        else:
-            slab = None
+    todo = [
+        (start, corners)
+        for start in along
+        for corners in batched(windows.corners_at(start), place.batch)
+    ]
+    boxes = (
+        torch.stack([seen[_box(c, windows.size)] for c in corners]).permute(back).contiguous()
+        for _, corners in todo
+    )
+    finished = 0
+    for (start, corners), said in zip(todo, answered(boxes, predict, place.compute), strict=True):
+        yield from ring.finished(finished, start)
+        finished = start
+        for (_, y, z), one in zip(corners, said.permute(forth), strict=True):
+            ring.add(start, (y, z), one)
+    yield from ring.finished(finished, length)
 
 
 def whole(said: Iterable[Tensor], length: int) -> Tensor:
@@ -122,7 +127,7 @@ def whole(said: Iterable[Tensor], length: int) -> Tensor:
 
 def trimmed(said: Iterable[Tensor], inner: Sequence[slice]) -> Iterator[Tensor]:
     """Rows (R, Y, Z, K) of a volume that was grown, without what was grown (see ``grown``)."""
-    _, x, y, z = inner
+    x, y, z = inner
     first = 0
     for rows in said:
         begin = max((x.start or 0) - first, 0)
@@ -150,10 +155,9 @@ def averaged(several: Sequence[Iterator[Tensor]]) -> Iterator[Tensor]:
         held = [] if not len(held[0]) else held
 
 
-def _batches(corners: Sequence[Corner], size: int) -> Iterator[list[Corner]]:
-    rest = iter(corners)
-    while part := list(islice(rest, size)):
-        yield part
+def batched(corners: Sequence[Corner], size: int) -> list[Sequence[Corner]]:
+    """The corners, ``size`` at a time."""
+    return [corners[first : first + size] for first in range(0, len(corners), size)]
 
 
 def _box(corner: Corner, size: Corner) -> tuple[slice, ...]:

@@ -1,5 +1,6 @@
 """Floor 4: the YAML, typed and checked, with complaints that name file, line and column."""
 
+from medseg.inference import Limits
 from medseg.pipeline.dumping import dump_pipeline, pipeline_digest
 from medseg.pipeline.loading import (
     check_ready,
@@ -8,7 +9,7 @@ from medseg.pipeline.loading import (
     load_site,
     pipeline_file,
 )
-from medseg.pipeline.parts import Input, Limits, Pipeline, Site, Within
+from medseg.pipeline.parts import Input, Pipeline, Site, Within
 from medseg.pipeline.schema import json_schema
 
 __all__ = [

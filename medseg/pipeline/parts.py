@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.image import Labels
+from medseg.inference import Limits
 from medseg.io import ReadOptions
 from medseg.metrics import Dice, Iou
 from medseg.step import Step
@@ -83,17 +84,6 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a study may take. ``memory_gib``: None for nine tenths of the machine's memory."""
-
-    memory_gib: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.memory_gib is not None and self.memory_gib <= 0:
-            raise ValueError(f"memory_gib is above 0, not {self.memory_gib}")
-
-
-@dataclass(frozen=True)
 class Site:
     """Where and how the work runs; nothing here changes what a pipeline means.
 
@@ -102,7 +92,7 @@ class Site:
 
     device: str = "auto"
     threads: int | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         kind, _, number = self.device.partition(":")

@@ -37,7 +37,7 @@ from medseg.run.records import (
     write_record,
 )
 from medseg.run.segment import Clock, segment
-from medseg.run.site import memory_gib, settled
+from medseg.run.site import limits_of, settled
 from medseg.run.tables import write_tables
 
 
@@ -185,11 +185,11 @@ class _Job:
 
     def _segmented(self, study: Study, path: Path) -> Record:
         clock = Clock(lambda stage: self.watch(StageStarted(stage)))
-        limit = memory_gib(self.site)
+        limits = limits_of(self.site)
         with clock.stage("read"):
-            options = replace(self.pipeline.input, memory_gib=limit)
+            options = replace(self.pipeline.input, memory_gib=limits.memory_gib)
             scan = read_scan(study, options)
-        answers = [segment(frame, self.pipeline, clock, limit) for frame in scan.frames]
+        answers = [segment(frame, self.pipeline, clock, limits) for frame in scan.frames]
         masks = [answer.mask for answer in answers]
         with clock.stage("write"):
             sha256 = write_mask(path, masks, scan.geometry)

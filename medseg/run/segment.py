@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from math import prod
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from medseg.errors import Caution, StudyError
+from medseg.errors import Caution
 from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.image.box import box_around
 from medseg.image.resampling import resample
-from medseg.inference import Scores
+from medseg.inference import EVERYTHING, Asked, Limits, Scores
 from medseg.pipeline import Pipeline, Within, load_pipeline
+from medseg.run.room import check_room, streamed
 from medseg.step import through
 
 
@@ -57,16 +57,16 @@ def segment(
     scan: Volume,
     pipeline: Pipeline,
     clock: Clock | None = None,
-    memory_gib: float | None = None,
+    limits: Limits = EVERYTHING,
 ) -> Segmentation:
     """Preprocess, ask the models, refine what they say, decide on the scan's own grid, clean up.
 
     Raises StudyError where the scan cannot be done, E_TOO_LARGE before a network is asked if
-    the scores alone would pass ``memory_gib``.
+    what is held would pass ``limits``.
     """
     clock = clock or Clock()
     image, cautions = prepared(scan, pipeline, clock)
-    mask, more = _decided(image, scan.grid, pipeline, clock, memory_gib)
+    mask, more = _decided(image, scan.grid, pipeline, clock, limits)
     with clock.stage("postprocess"):
         mask = through(pipeline.postprocess, mask)
     cautions += more
@@ -76,41 +76,34 @@ def segment(
 
 
 def _decided(
-    image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, memory_gib: float | None
+    image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits
 ) -> tuple[LabelMap, tuple[Caution, ...]]:
     """The mask on ``grid``: streamed where one network says all, else from the whole of scores."""
     labels = pipeline.labels
+    check_room(image.channels, image.grid, grid, pipeline, limits)
     step = streamed(pipeline, image.grid, grid)
     if step is not None:
-        _refuse_too_large(step.held_floats(image.grid, labels), image.grid, labels, memory_gib)
         with clock.stage("inference"):
             decided: tuple[LabelMap, tuple[Caution, ...]] = step.decided_on(
-                image, labels, grid, lambda: clock.stage("decision")
+                image, labels, grid, lambda: clock.stage("decision"), limits
             )
         return decided
-    # Probabilities and one passing copy of them, in float32. Refining keeps what it began with as
-    # well, and some more of each voxel.
-    floats = (3 * labels.channels + 32) if pipeline.refine else 2 * labels.channels
-    _refuse_too_large(floats * prod(image.grid.shape), image.grid, labels, memory_gib)
     with clock.stage("inference"):
-        scores = Scores.mean(step(image, labels) for step in pipeline.inference)
+        scores = Scores.mean(_scores(one, image, labels, limits) for one in pipeline.inference)
     if pipeline.refine:
         with clock.stage("refine"):
-            for step in pipeline.refine:
-                scores = step(scores, image)
+            for better in pipeline.refine:
+                scores = better(scores, image)
     with clock.stage("decision"):
         return scores.decided_on(grid), scores.cautions
 
 
-def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Any:
-    """The one step whose rows can be decided as they come, or None."""
-    from medseg.inference.decision import Painting
-
-    alone = len(pipeline.inference) == 1 and not pipeline.refine
-    step = pipeline.inference[0]
-    if alone and hasattr(step, "decided_on") and Painting.possible(source, target, pipeline.labels):
-        return step
-    return None
+def _scores(step: Any, image: Volume, labels: Labels, limits: Limits) -> Scores:
+    if isinstance(step, Asked):
+        return step(image, labels, limits)
+    # A step of another package knows nothing of budgets.
+    scores: Scores = step(image, labels)
+    return scores
 
 
 def prepared(
@@ -139,14 +132,3 @@ def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]
         told = f"{inner.name} found nothing to crop to; the whole scan was taken"
         return scan, (Caution("W_EMPTY_MASK", told),)
     return resample(scan, scan.grid.cropped(*box)), ()
-
-
-def _refuse_too_large(floats: float, grid: Grid, labels: Labels, memory_gib: float | None) -> None:
-    wanted = 4 * floats / 2**30
-    if memory_gib is not None and wanted > memory_gib:
-        raise StudyError(
-            "E_TOO_LARGE",
-            f"{labels.channels} channels on {'x'.join(map(str, grid.shape))} voxels need"
-            f" {wanted:.1f} GiB and limits.memory_gib is {memory_gib:.1f}; use a coarser spacing,"
-            " a smaller window, 'within', or a larger limit",
-        )

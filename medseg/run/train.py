@@ -25,7 +25,7 @@ from medseg.run.folds import Split, split
 from medseg.run.growth import check_growth, grower, sized
 from medseg.run.model_folder import ModelFolder
 from medseg.run.segment import prepared, segment
-from medseg.run.site import memory_gib, settled
+from medseg.run.site import limits_of, settled
 from medseg.training import Training
 from medseg.training.history import Epoch
 from medseg.training.learner import Learner
@@ -66,7 +66,7 @@ def train(
     studies = _labelled(pipeline)
     parts = split(list(studies), recipe, fold)
     check_growth(recipe, step, parts)
-    limit = memory_gib(site or Site())
+    limit = limits_of(site or Site()).memory_gib
     with held(model):
         asked = ModelFolder(model, pipeline, step)
         asked.begin([studies[name] for name in parts.held_out])
@@ -129,7 +129,9 @@ def _labelled(pipeline: Pipeline) -> dict[str, Study]:
     return studies
 
 
-def _cases(pipeline: Pipeline, studies: Sequence[Study], limit: float, watch: Watch) -> list[Case]:
+def _cases(
+    pipeline: Pipeline, studies: Sequence[Study], limit: float | None, watch: Watch
+) -> list[Case]:
     """Preprocessed studies; one that cannot be read is told and left out."""
     options = replace(pipeline.input, memory_gib=limit)
 
