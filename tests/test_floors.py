@@ -26,6 +26,7 @@ MAY_BE_HEAVY = {
     "models/layers.py",
     *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "windows")),
     *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
+    *(f"inference/{name}.py" for name in ("by_torch", "foresight", "ring", "transfer")),
     *(f"training/{name}.py" for name in ("learner", "loop", "objective", "sampling")),
     "training/weighing.py",
     "run/train.py",

@@ -87,6 +87,12 @@ def read_scan(study: Study, options: ReadOptions | None = None) -> Scan:
     )
 
 
+def grid_of(study: Study, options: ReadOptions | None = None) -> Grid:
+    """The grid that ``read_scan`` would give a study, from its first file's header."""
+    with opened(study.images[0], options or ReadOptions()) as image:
+        return image.geometry.grid
+
+
 def digests_of(study: Study) -> Mapping[str, str]:
     """What ``read_scan(study).digests`` would say, without reading a voxel."""
     files = [file for path in study.images for file in files_of(path)]

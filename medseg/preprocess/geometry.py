@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from medseg.image import Volume
+from medseg.image import Grid, Volume
 from medseg.image.box import box_around
 from medseg.image.resampling import resample
 from medseg.preprocess.channels import check_channels, chosen_channels
@@ -32,7 +32,11 @@ class Orientation(Step):
 
     def __call__(self, volume: Volume) -> Volume:
         """The same voxels in another order."""
-        return resample(volume, volume.grid.oriented(self.axcodes))
+        return resample(volume, self.grid_of(volume.grid))
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """The grid of what a volume on ``grid`` becomes."""
+        return grid.oriented(self.axcodes)
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,12 @@ class Spacing(Step):
 
     def __call__(self, volume: Volume) -> Volume:
         """The volume on a grid of that spacing."""
-        kept = volume.grid.spacing_mm
-        wanted = [k if w is None else w for k, w in zip(kept, self.pixdim, strict=True)]
-        return resample(volume, volume.grid.spaced(wanted), self.mode)
+        return resample(volume, self.grid_of(volume.grid), self.mode)
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """The grid of what a volume on ``grid`` becomes."""
+        kept = grid.spacing_mm
+        return grid.spaced([k if w is None else w for k, w in zip(kept, self.pixdim, strict=True)])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.image import Volume
+from medseg.image import Grid, Volume
 from medseg.preprocess.channels import check_channels, chosen_channels, finite
 from medseg.step import Step
 
@@ -34,6 +34,10 @@ class _Intensity(Step, ABC):
     def _together(self) -> bool:
         """Whether the channels are changed as one image, not each on its own."""
         return False
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """The grid of what a volume on ``grid`` becomes: the same."""
+        return grid
 
     @abstractmethod
     def _change(self, part: Image) -> None:

@@ -23,10 +23,28 @@ def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Asked | None:
     return step if fits and isinstance(step, Asked) else None
 
 
+def foreseen(grid: Grid, pipeline: Pipeline) -> Grid | None:
+    """The grid that networks will see a scan on, or None where its voxels decide that."""
+    if pipeline.within is not None:
+        return None
+    for step in pipeline.preprocess:
+        grid_of = getattr(step, "grid_of", None)
+        if grid_of is None:
+            return None
+        grid = grid_of(grid)
+    return grid
+
+
+def fetched_bytes(channels: int, grid: Grid, pipeline: Pipeline) -> float:
+    """What a scan takes while it is read and preprocessed, at most."""
+    seen = foreseen(grid, pipeline) or grid
+    return float(_FLOAT * channels * (prod(grid.shape) + 2 * prod(seen.shape)))
+
+
 def check_room(
     channels: int, seen: Grid, scan: Grid, pipeline: Pipeline, limits: Limits
 ) -> dict[str, float]:
-    """Bytes that are held at once, part by part: a scan, and what networks see and say of it.
+    """Bytes that are held at once, part by part: what networks see and say of a scan, its mask.
 
     ``seen`` is the preprocessed grid. Raises StudyError E_TOO_LARGE where that passes
     ``limits.memory_gib``.
@@ -35,11 +53,11 @@ def check_room(
     wanted = sum(parts.values()) / GIB
     if limits.memory_gib is None or wanted <= limits.memory_gib:
         return parts
-    told = ", ".join(f"{what} {size / GIB:.1f}" for what, size in parts.items())
+    told = ", ".join(f"{what} {size / GIB:.2g}" for what, size in parts.items())
     raise StudyError(
         "E_TOO_LARGE",
-        f"{pipeline.labels.channels} channels on {_by(seen)} voxels for a scan of {_by(scan)} need"
-        f" {wanted:.1f} GiB ({told}) and limits.memory_gib is {limits.memory_gib:.1f}; use a"
+        f"{pipeline.labels.channels} channels on {_by(seen)} voxels need {wanted:.3g} GiB for"
+        f" a scan of {_by(scan)} ({told}), and limits.memory_gib is {limits.memory_gib:.3g}; use a"
         " coarser spacing, a smaller window, 'within', or a larger limit",
     )
 
@@ -47,7 +65,6 @@ def check_room(
 def _parts(channels: int, seen: Grid, scan: Grid, pipeline: Pipeline) -> dict[str, float]:
     labels = pipeline.labels
     parts: dict[str, float] = {
-        "the scan": _FLOAT * channels * prod(scan.shape),
         "its mask": mask_dtype(labels)().itemsize * prod(scan.shape),
     }
     step = streamed(pipeline, seen, scan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -66,10 +66,17 @@ def segment(
     """
     clock = clock or Clock()
     image, cautions = prepared(scan, pipeline, clock)
-    mask, more = _decided(image, scan.grid, pipeline, clock, limits)
+    answer = answered(image, scan.grid, pipeline, clock, limits)
+    return replace(answer, cautions=(*cautions, *answer.cautions))
+
+
+def answered(
+    image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits = EVERYTHING
+) -> Segmentation:
+    """The second half of ``segment``: from the preprocessed ``image`` to a mask on ``grid``."""
+    mask, cautions = _decided(image, grid, pipeline, clock, limits)
     with clock.stage("postprocess"):
         mask = through(pipeline.postprocess, mask)
-    cautions += more
     if not mask.data.any():
         cautions += (Caution("W_EMPTY_MASK", "no label was found in this scan"),)
     return Segmentation(mask, clock.seconds, cautions)

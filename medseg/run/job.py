@@ -1,0 +1,234 @@
+"""One study's way through a run: fetched, segmented, stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import Caution, StudyError
+from medseg.image import Grid, Label, LabelMap, Labels, Study, Volume
+from medseg.io import (
+    Geometry,
+    ReadOptions,
+    Scan,
+    grid_of,
+    read_labels,
+    read_scan,
+    sha256_of,
+    write_label_table,
+    write_mask,
+)
+from medseg.metrics import Comparison, Measure
+from medseg.pipeline import Pipeline, Site
+from medseg.run.events import StageStarted, Watch
+from medseg.run.folder import inside
+from medseg.run.records import (
+    Record,
+    measured,
+    read_record,
+    rounded,
+    still_stands,
+    versions,
+    volumes_of,
+    warnings_of,
+    write_record,
+)
+from medseg.run.room import check_room, fetched_bytes, foreseen
+from medseg.run.segment import Clock, answered, prepared, segment
+from medseg.run.site import limits_of
+
+
+def mask_path(output: Path, study: str) -> Path:
+    """Where a study's mask lies in an output folder."""
+    return output / "masks" / f"{study}.nii.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """A study that is read, or the record of an earlier run that still stands.
+
+    ``ready`` is the preprocessed image of its only frame and where the scan lay, where that could
+    be made beforehand; the scan is then without its voxels.
+    """
+
+    scan: Scan | None = None
+    ready: tuple[Volume, Grid] | None = None
+    old: Record | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A study's masks and all that is told of them, or the record that still stands."""
+
+    masks: tuple[LabelMap, ...] = ()
+    geometry: Geometry | None = None
+    cautions: tuple[Caution, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    old: Record | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The work on one study, in three stations."""
+
+    pipeline: Pipeline
+    site: Site
+    output: Path
+    digest: str
+    overwrite: bool
+    watch: Watch
+
+    def fetch(self, study: Study) -> Fetched:
+        """Read a study and preprocess it; nothing where an earlier run's mask stands."""
+        old = read_record(self.output, study.name)
+        path = inside(self.output, mask_path(self.output, study.name))
+        if not self.overwrite and still_stands(old, study, self.digest, path):
+            return Fetched(old=old)
+        clock = Clock()
+        self._check_room(study)
+        with clock.stage("read"):
+            scan = read_scan(study, self._options)
+        # Another pipeline's network is asked in the thread of this one's.
+        if len(scan.frames) == 1 and self.pipeline.within is None:
+            ready, _ = prepared(scan.volume, self.pipeline, clock)
+            # Its place is kept; its voxels have become the image.
+            grid, scan = scan.volume.grid, replace(scan, frames=())
+            return Fetched(scan, (ready, grid), clock=clock)
+        return Fetched(scan, clock=clock)
+
+    def beside(self, study: Study, before: Study) -> bool:
+        """Whether a study may be fetched while the one before it is segmented."""
+        most = limits_of(self.site).memory_gib
+        try:
+            grids = [grid_of(one, self._options) for one in (study, before)]
+            sizes = [
+                fetched_bytes(len(one.images), grid, self.pipeline)
+                for one, grid in zip((study, before), grids, strict=True)
+            ]
+            seen = foreseen(grids[1], self.pipeline) or grids[1]
+            parts = check_room(
+                len(before.images), seen, grids[1], self.pipeline, limits_of(self.site)
+            )
+        except StudyError:
+            # It will be told when it is its turn.
+            return True
+        return most is None or sizes[0] + sum(parts.values()) <= most * 2**30
+
+    def work(self, study: Study, fetched: Fetched) -> Answered:
+        """The study's masks, one a frame."""
+        del study
+        if fetched.scan is None:
+            return Answered(old=fetched.old)
+        clock, scan, limits = fetched.clock, fetched.scan, limits_of(self.site)
+        clock.hear = lambda stage: self.watch(StageStarted(stage))
+        if fetched.ready is not None:
+            image, grid = fetched.ready
+            answers = [answered(image, grid, self.pipeline, clock, limits)]
+        else:
+            answers = [segment(frame, self.pipeline, clock, limits) for frame in scan.frames]
+        clock.hear = str
+        return Answered(
+            masks=tuple(answer.mask for answer in answers),
+            geometry=scan.geometry,
+            cautions=(*scan.cautions, *(c for answer in answers for c in answer.cautions)),
+            digests=scan.digests,
+            clock=clock,
+        )
+
+    def store(self, study: Study, made: Answered) -> Record:
+        """Write the masks, compare them with the reference, and write the record."""
+        path = mask_path(self.output, study.name)
+        if made.old is not None:
+            return self._kept(study, path, made.old)
+        masks, clock = made.masks, made.clock
+        with clock.stage("write"):
+            sha256 = write_mask(path, masks, made.geometry)
+            write_label_table(path.parent / "dseg.tsv", masks[0].labels)
+        with clock.stage("metrics"):
+            measures, more, reference_ml = self._compared(study, masks)
+        record = {
+            "study": study.name,
+            "state": "done",
+            "pipeline": {"name": self.pipeline.name, "digest": self.digest},
+            "inputs": dict(made.digests),
+            "mask": {"file": f"masks/{path.name}", "sha256": sha256},
+            "grid": _described(masks[0].grid),
+            "labels": {label.name: list(label.values) for label in masks[0].labels},
+            "volumes_ml": volumes_of(masks),
+            "reference": self._reference_stamp(study),
+            "reference_volumes_ml": reference_ml,
+            "metrics": measured(measures),
+            "warnings": warnings_of([*made.cautions, *more]),
+            "versions": dict(versions()),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        }
+        write_record(self.output, record)
+        return record
+
+    @property
+    def _options(self) -> ReadOptions:
+        return replace(self.pipeline.input, memory_gib=limits_of(self.site).memory_gib)
+
+    def _check_room(self, study: Study) -> None:
+        """Refuse what is too large before a voxel of it is read, where that can be foreseen."""
+        grid = grid_of(study, self._options)
+        if (seen := foreseen(grid, self.pipeline)) is not None:
+            check_room(len(study.images), seen, grid, self.pipeline, limits_of(self.site))
+
+    def _kept(self, study: Study, path: Path, old: Record) -> Record:
+        if old.get("reference") == self._reference_stamp(study):
+            return {**old, "kept": True}
+        return {**self._measured_again(study, path, old), "kept": True}
+
+    def _reference_stamp(self, study: Study) -> dict[str, str] | None:
+        """What the metrics rest on: the reference's bytes and the metrics asked for."""
+        if study.reference is None:
+            return None
+        asked = "; ".join(map(repr, self.pipeline.metrics))
+        return {"sha256": sha256_of(study.reference), "metrics": asked}
+
+    def _compared(
+        self, study: Study, masks: Sequence[LabelMap]
+    ) -> tuple[list[Measure], tuple[Caution, ...], dict[str, float]]:
+        """Measures against the reference, what to know about it, and its volumes in ml."""
+        if study.reference is None:
+            return [], (), {}
+        if len(masks) > 1:
+            raise StudyError(
+                "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
+            )
+        reference, cautions = read_labels(
+            study.reference, masks[0].labels, masks[0].grid, self.pipeline.input
+        )
+        comparison = Comparison(masks[0], reference)
+        measures = [m for metric in self.pipeline.metrics for m in metric(comparison)]
+        return measures, cautions, rounded(reference.volumes_ml())
+
+    def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
+        """The mask stands, but the reference or the metrics are others than last time."""
+        # Post-processing may have given the mask other labels than the pipeline's.
+        entries = tuple(Label(name, tuple(values)) for name, values in old["labels"].items())
+        mask, _ = read_labels(
+            path, Labels(entries, self.pipeline.labels.ignore), options=self.pipeline.input
+        )
+        measures, _, reference_ml = self._compared(study, [mask])
+        record = {
+            **old,
+            "reference": self._reference_stamp(study),
+            "reference_volumes_ml": reference_ml,
+            "metrics": measured(measures),
+        }
+        write_record(self.output, record)
+        return record
+
+
+def _described(grid: Grid) -> dict[str, Any]:
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": [round(side, 6) for side in grid.spacing_mm],
+        "axcodes": grid.axcodes,
+    }
