@@ -85,6 +85,7 @@ class Painting:
 
     def take(self, rows: Tensor) -> None:
         """The next rows (R, Y, Z, K) of probabilities."""
+        from medseg.compiled import by_rows
         from medseg.inference import kernels
 
         given = np.ascontiguousarray(rows.numpy(), np.float32)
@@ -96,9 +97,9 @@ class Painting:
         if chosen is not None:
             codes = np.empty(given.shape[:3], np.int32)
             told = kernels.winners if self._exclusive else kernels.members
-            kernels.by_rows(told, codes[:, :, 0].size, threads, given, codes)
+            by_rows(told, codes[:, :, 0].size, threads, given, codes)
             painted = self._view[chosen]
-            kernels.by_rows(
+            by_rows(
                 kernels.paint,
                 painted[:, :, 0].size,
                 threads,
