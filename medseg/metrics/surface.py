@@ -21,6 +21,8 @@ from medseg.metrics.comparison import Comparison, Crop
 
 Form = Literal["surfels", "border"]
 _Floats = NDArray[np.float64]
+# So that the last bits of an affine do not decide on which side of a limit much of a surface lies.
+_NEAR_MM, _ROUNDING = 1e-6, 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +51,12 @@ class Directed:
         if not self.weighted:
             return float(np.percentile(self.distances_mm, percent))
         shares = np.cumsum(self.weights) / self.weights.sum()
-        place = int(np.searchsorted(shares, percent / 100))
+        place = int(np.searchsorted(shares, percent / 100 - _ROUNDING))
         return float(self.distances_mm[min(place, len(shares) - 1)])
 
     def within(self, tolerance_mm: float) -> float:
-        """The weight of what lies within a tolerance."""
-        return float(self.weights[self.distances_mm <= tolerance_mm].sum())
+        """The weight of what lies within a tolerance, or a millionth of a mm beyond it."""
+        return float(self.weights[self.distances_mm <= tolerance_mm + _NEAR_MM].sum())
 
 
 @dataclass(frozen=True, eq=False)
