@@ -34,20 +34,18 @@ SHARES: dict[str, tuple[Any, Any, Any, Any]] = {
     "nsd_2mm_surfels": (0.0, 0.0, NEITHER, 1.0),
     "boundary_iou_2mm": (0.0, 0.0, NEITHER, 1.0),
 }
+DISTANCES = (
+    "hd_surfels",
+    "hd95_surfels",
+    "assd_surfels",
+    "msd_to_reference_surfels",
+    "msd_to_prediction_surfels",
+    "centroid_distance",
+)
 DIFFERENCES: dict[str, tuple[Any, Any, Any, Any]] = {
     "volume_difference_ml": (-0.04, 0.04, NEITHER, 0.0),
     "volume_difference_percent": (-100.0, NO_REFERENCE, NEITHER, 0.0),
-    **dict.fromkeys(
-        (
-            "hd_surfels",
-            "hd95_surfels",
-            "assd_surfels",
-            "msd_to_reference_surfels",
-            "msd_to_prediction_surfels",
-            "centroid_distance",
-        ),
-        (NO_PREDICTION, NO_REFERENCE, NEITHER, 0.0),
-    ),
+    **dict.fromkeys(DISTANCES, (NO_PREDICTION, NO_REFERENCE, NEITHER, 0.0)),
 }
 TABLE = SHARES | DIFFERENCES
 CASES = [
