@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "medseg"
 FLOORS = (
-    ("errors", "codes", "step"),
+    ("errors", "codes", "step", "compiled"),
     ("image",),
     ("io", "preprocess", "postprocess", "metrics", "models", "execution"),
     ("inference", "training"),

@@ -3,5 +3,6 @@
 from medseg.execution.outcome import Outcome
 from medseg.execution.relay import Stations, relay
 from medseg.execution.serial import serial
+from medseg.execution.threaded import threaded
 
-__all__ = ["Outcome", "Stations", "relay", "serial"]
+__all__ = ["Outcome", "Stations", "relay", "serial", "threaded"]

@@ -107,17 +107,18 @@ class Painting:
         painted[...] = codes.cpu().numpy()
 
     def _compiled(self, given: Tensor, lines: Lines, painted: NDArray[Any]) -> None:
+        from medseg.compiled import by_rows
         from medseg.inference import kernels
 
         scores = np.ascontiguousarray(given.numpy())
         threads = torch.get_num_threads()
         codes = np.empty(scores.shape[:3], np.int32)
         told = kernels.winners if self._exclusive else kernels.members
-        kernels.by_rows(told, codes[:, :, 0].size, threads, scores, codes)
+        by_rows(told, codes[:, :, 0].size, threads, scores, codes)
         # Plain tuples: compiled loops are kept on disk, and know classes by their place.
         plain = (tuple(line) for line in lines)
         shown = (*plain, self._runs, self._values, self._exclusive, painted)
-        kernels.by_rows(kernels.paint, painted[:, :, 0].size, threads, scores, codes, *shown)
+        by_rows(kernels.paint, painted[:, :, 0].size, threads, scores, codes, *shown)
 
     def _ready(self, stop: int) -> slice | None:
         """The target voxels along the slowest axis whose cells end before ``stop``, and now can."""

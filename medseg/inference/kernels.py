@@ -6,16 +6,12 @@ Between a and b lies a + share * (b - a), rounded after each step, here as in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Compiled = TypeVar("Compiled", bound=Callable[..., Any])
+from medseg.compiled import compiled
 
 UNSURE = -1
 """Stands for a voxel whose winner could be another one after rounding."""
@@ -23,33 +19,6 @@ MARGIN = np.float32(1e-5)
 """Far above what rounding does to a probability, far below what tells labels apart."""
 MOST_REGIONS = 30
 """Regions whose membership fits into one code."""
-
-
-def compiled(function: Compiled) -> Compiled:
-    """Compile a loop when it is first called; later processes find it on disk.
-
-    Threads are Python's own, as a compiled loop lets go of the interpreter: numba's would change
-    how many threads torch computes with.
-    """
-    try:
-        made = njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        # Where neither the package nor the home folder can be written to, nothing is kept.
-        made = njit(nogil=True)(function)
-    return cast(Compiled, made)
-
-
-def by_rows(loop: Callable[..., None], rows: int, threads: int, *arguments: Any) -> None:
-    """Run ``loop(first, stop, *arguments)`` over all rows, some at a time in each thread."""
-    if threads < 2 or rows < 2:
-        loop(0, rows, *arguments)
-        return
-    # Some rows are far more work than others, so that each thread takes several parts.
-    edges = np.linspace(0, rows, min(rows, 8 * threads) + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [pool.submit(loop, a, b, *arguments) for a, b in pairwise(edges)]
-    for one in parts:
-        one.result()
 
 
 @compiled

@@ -45,12 +45,13 @@ class Ring:
             place[:turn] += said[self._depth - turn :]
 
     def _compiled(self, start: int, y: int, z: int, said: Tensor) -> None:
+        from medseg.compiled import by_rows
         from medseg.inference import kernels
 
         assert self._sums is not None
         x, *_ = said.shape
         along = tuple(one.numpy() for one in self._along)
-        kernels.by_rows(
+        by_rows(
             kernels.add_window,
             x,
             torch.get_num_threads(),

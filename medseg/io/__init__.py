@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medseg.io.geometry import Geometry, tolerance_mm
     from medseg.io.label_table import write_label_table
     from medseg.io.layouts import Found, find_studies
+    from medseg.io.layouts_manifest import study_attributes
     from medseg.io.options import ReadOptions
     from medseg.io.reference import read_label_values, read_labels
     from medseg.io.scan import Scan, digests_of, grid_of, read_scan
@@ -26,6 +27,7 @@ _HOMES = {
     "geometry": ("Geometry", "tolerance_mm"),
     "label_table": ("write_label_table",),
     "layouts": ("Found", "find_studies"),
+    "layouts_manifest": ("study_attributes",),
     "options": ("ReadOptions",),
     "reference": ("read_label_values", "read_labels"),
     "scan": ("Scan", "digests_of", "grid_of", "read_scan"),
@@ -48,6 +50,7 @@ __all__ = [
     "read_scan",
     "remove_leftovers",
     "sha256_of",
+    "study_attributes",
     "tolerance_mm",
     "write_atomically",
     "write_label_table",
