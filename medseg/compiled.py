@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numba import njit
 
+_told: list[int] = []
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
 
@@ -25,6 +27,21 @@ def compiled(function: Compiled) -> Compiled:
         # Where neither the package nor the home folder can be written to, nothing is kept.
         made = njit(nogil=True)(function)
     return cast(Compiled, made)
+
+
+def threads() -> int:
+    """How many threads share a loop: as ``use_threads`` said, or OMP_NUM_THREADS, or all cores."""
+    if _told:
+        return _told[-1]
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """From now on compiled loops share their rows among ``count`` threads."""
+    _told[:] = [count]
 
 
 def by_rows(loop: Callable[..., None], rows: int, threads: int, *arguments: Any) -> None:

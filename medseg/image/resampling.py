@@ -97,35 +97,37 @@ def axis_maps(target: Grid, source: Grid) -> tuple[AxisMap, AxisMap, AxisMap] | 
 def _taken(
     data: NDArray[Any], maps: Sequence[AxisMap], shape: Sequence[int], outside: float | None
 ) -> NDArray[Any]:
-    """Copy voxels (..., X, Y, Z) along exact maps; beyond the edge, border or ``outside``."""
+    """Voxels (..., X, Y, Z) along exact maps; beyond the edge, border or ``outside``.
+
+    Turned and swapped axes are the same memory seen otherwise; all else is copied.
+    """
     lead = data.ndim - 3
     turned = data.transpose([*range(lead), *(lead + m.source for m in maps)])
     for axis, (one, side) in enumerate(zip(maps, shape, strict=True)):
         at = np.round(one.positions(0, side)).astype(np.intp)
+        if side == one.length and at.min() == 0 and at.max() == side - 1:
+            turned = turned if one.scale > 0 else np.flip(turned, lead + axis)
+            continue
         valid = (at >= 0) & (at < one.length)
         turned = turned.take(np.clip(at, 0, one.length - 1), axis=lead + axis)
         if outside is not None and not valid.all():
             beyond = (slice(None),) * (lead + axis) + (~valid,)
             turned[beyond] = outside
-    return np.ascontiguousarray(turned)
+    return turned
 
 
 def _interpolated(
     data: NDArray[np.float32], maps: Sequence[AxisMap], shape: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Linear interpolation of (C, X, Y, Z), one axis after the other in the source's order."""
-    for target in sorted(range(3), key=lambda axis: maps[axis].source):
-        one, side = maps[target], shape[target]
-        low, high, weight = one.neighbours(0, side)
-        axis = 1 + one.source
-        along = [1, 1, 1, 1]
-        along[axis] = side
-        first, second = data.take(low, axis=axis), data.take(high, axis=axis)
-        second -= first
-        second *= weight.reshape(along)
-        first += second
-        data = first
-    return np.ascontiguousarray(data.transpose([0, *(1 + m.source for m in maps)]))
+    """Linear interpolation of (C, X, Y, Z) along the source's axes, in their own order."""
+    from medseg.image.linear import interpolate
+
+    order = sorted(range(3), key=lambda axis: maps[axis].source)
+    x, y, z = (maps[axis].neighbours(0, shape[axis]) for axis in order)
+    out = np.empty((len(data), *(shape[axis] for axis in order)), np.float32)
+    for channel, result in zip(data, out, strict=True):
+        interpolate(channel, (x, y, z), result)
+    return out.transpose([0, *(1 + one.source for one in maps)])
 
 
 def _by_spline(
@@ -196,7 +198,8 @@ def resample_labels(mask: LabelMap, grid: Grid) -> LabelMap:
         return mask
     maps = axis_maps(grid, mask.grid)
     if maps is not None and all(one.exact for one in maps):
-        return LabelMap(_taken(mask.data, maps, grid.shape, 0), grid, mask.labels)
+        taken = np.ascontiguousarray(_taken(mask.data, maps, grid.shape, 0))
+        return LabelMap(taken, grid, mask.labels)
     best = np.zeros(grid.shape, np.float32)
     result = np.zeros(grid.shape, mask.data.dtype)
     for value in np.unique(mask.data):

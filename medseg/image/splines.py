@@ -64,6 +64,8 @@ def _matrix(one: AxisMap, side: int) -> Line:
 
 def _along(volume: Line, axis: int, matrix: Line) -> Line:
     """``volume (X, Y, Z)`` with one of its axes taken through a matrix; nothing is turned round."""
+    if volume.flags.f_contiguous and not volume.flags.c_contiguous:
+        return _along(volume.T, 2 - axis, matrix).T
     volume = np.ascontiguousarray(volume)
     if axis == 0:
         x, y, z = volume.shape

@@ -18,10 +18,12 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
     """
     import torch
 
+    from medseg.compiled import use_threads
     from medseg.models.device import device_named
 
     if site.threads is not None:
         torch.set_num_threads(site.threads)
+        use_threads(site.threads)
     torch.use_deterministic_algorithms(pipeline.deterministic, warn_only=True)
     if pipeline.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
