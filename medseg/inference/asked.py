@@ -13,6 +13,7 @@ import numpy as np
 
 from medseg.errors import Caution, ModelError, StudyError
 from medseg.image import Grid, LabelMap, Labels, Volume
+from medseg.inference.rule import Decision
 from medseg.inference.scores import Scores
 from medseg.models import Network
 from medseg.models.checkpoint import Checkpoint, weights_file
@@ -37,17 +38,23 @@ class Asked(Step, ABC):
     label, and float32 else. ``engine`` is what computes it: ``torch``, or on a CPU ``openvino`` or
     ``onnxruntime`` (extras of medseg, with the same weights); ``auto`` is the fastest of them that
     is installed and can take the network.
+
+    ``blending`` weighs the windows: by a Gaussian of an eighth of their size, which at the far
+    ends is held at a hundredth; equally; or as nnU-Net does, with a Gaussian to its ends about
+    the voxel after the middle, and windows that share ``overlap`` on average. ``decision`` is how
+    the scores become a mask; the steps of one pipeline have the same.
     """
 
     model: Network
     weights: Path | Checkpoint | None = None
     overlap: float = 0.5
-    blending: Literal["gaussian", "constant"] = "gaussian"
+    blending: Literal["gaussian", "constant", "nnunet"] = "gaussian"
     mirror: tuple[Axis, ...] = ()
     batch: int = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = "torch"
     device: str = "auto"
+    decision: Decision = Decision()
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -70,7 +77,8 @@ class Asked(Step, ABC):
         from medseg.inference.windows import whole
 
         def made(said: Iterator[Tensor]) -> Scores:
-            return Scores(whole(said, volume.grid.shape[0]), volume.grid, labels)
+            data = whole(said, volume.grid.shape[0])
+            return Scores(data, volume.grid, labels, decision=self.decision)
 
         scores, cautions = self._tried(volume, labels, made)
         return replace(scores, cautions=cautions)
@@ -91,7 +99,7 @@ class Asked(Step, ABC):
         from medseg.inference.decision import Painting
 
         def painted(said: Iterator[Tensor]) -> LabelMap:
-            painting = Painting(volume.grid, grid, labels)
+            painting = Painting(volume.grid, grid, labels, self.decision)
             for rows in said:
                 with timed():
                     painting.take(rows.cpu())
@@ -137,7 +145,7 @@ class Asked(Step, ABC):
         return (low if agreed >= ENOUGH else full), (*cautions, Caution("W_PRECISION", found))
 
     def rows(self, volume: Volume, labels: Labels) -> Iterator[Tensor]:
-        """Probabilities as rows (R, Y, Z, K) along the first axis, each when it is finished."""
+        """Scores as rows (R, Y, Z, K) along the first axis, each when it is finished."""
         import torch
 
         # torch takes neither arrays that cannot be written to nor those that run backwards.
@@ -148,7 +156,10 @@ class Asked(Step, ABC):
                 for rows in self._logits(image, labels):
                     if not torch.isfinite(rows).all():
                         raise _OverflowError
-                    yield torch.softmax(rows, -1) if labels.exclusive else rows.sigmoid_()
+                    if self.decision.scores == "logits":
+                        yield rows
+                    else:
+                        yield torch.softmax(rows, -1) if labels.exclusive else rows.sigmoid_()
         except torch.OutOfMemoryError as error:
             told = "the network needs more memory than the device has; lower 'batch' or 'window'"
             raise StudyError("E_GPU_MEMORY", told) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -13,16 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-Blending = Literal["gaussian", "constant"]
+Blending = Literal["gaussian", "constant", "nnunet"]
 Corner = tuple[int, int, int]
 _SIGMA = 0.125
 """Width of the Gaussian as a share of the window, as nnU-Net has it (Isensee et al. 2021)."""
 
 
-def starts(length: int, window: int, overlap: float) -> list[int]:
-    """Where windows begin along an axis: evenly, the first and the last at the ends."""
+def starts(
+    length: int, window: int, overlap: float, blending: Blending = "gaussian"
+) -> list[int]:
+    """Where windows begin along an axis: evenly, the first and the last at the ends.
+
+    Neighbours share ``overlap`` at least; with ``nnunet`` they do so on average.
+    """
     if length <= window:
         return [0]
+    if blending == "nnunet":
+        last = ceil((length - window) / (window * (1 - overlap)))
+        return [round((length - window) / last * i) for i in range(last + 1)]
     # A little more than the product, as 10 * (1 - 0.8) is 1.9999999999999996.
     step = max(1, int(window * (1 - overlap) + 1e-6))
     count = -(-(length - window) // step) + 1
@@ -33,10 +42,11 @@ def importance(window: int, blending: Blending) -> NDArray[np.float32]:
     """Weight of each voxel along one side of a window; the highest is 1, none is 0."""
     if blending == "constant":
         return np.ones(window, np.float32)
-    centre = (window - 1) / 2
+    centre = window // 2 if blending == "nnunet" else (window - 1) / 2
     weight = np.exp(-0.5 * ((np.arange(window) - centre) / (_SIGMA * window)) ** 2)
     # Far corners must not vanish, or a voxel that only they see would be divided by nothing.
-    return np.asarray(np.maximum(weight, 1e-2), np.float32)
+    lowest = 1e-4 if blending == "nnunet" else 1e-2
+    return np.asarray(np.maximum(weight, lowest), np.float32)
 
 
 @dataclass(frozen=True)
@@ -48,9 +58,13 @@ class Windows:
     overlap: float
     blending: Blending
 
+    def along(self, axis: int) -> list[int]:
+        """Where windows begin along an axis."""
+        return starts(self.shape[axis], self.size[axis], self.overlap, self.blending)
+
     def corners_at(self, start: int) -> list[Corner]:
         """The first voxels of the windows that begin at ``start`` along the first axis."""
-        _, *along = (starts(n, w, self.overlap) for n, w in zip(self.shape, self.size, strict=True))
+        _, *along = (self.along(axis) for axis in range(3))
         return [(start, y, z) for y, z in product(*along)]
 
     def weights(self, device: torch.device) -> Tensor:
@@ -63,7 +77,7 @@ class Windows:
         totals = []
         for side, (length, window) in enumerate(zip(self.shape, self.size, strict=True)):
             total = torch.zeros(length)
-            for start in starts(length, window, self.overlap):
+            for start in self.along(side):
                 total[start : start + window] += torch.from_numpy(importance(window, self.blending))
             totals.append(total.to(device).reshape([-1 if side == a else 1 for a in range(3)]))
         return totals
@@ -84,7 +98,7 @@ def blended(
     length, depth = windows.shape[0], windows.size[0]
     deep, wide, high = windows.totals(image.device)
     share = (wide * high)[..., None]
-    along = starts(length, depth, windows.overlap)
+    along = windows.along(0)
     slab: Tensor | None = None
     for place, start in enumerate(along):
         for corners in _batches(windows.corners_at(start), batch):
