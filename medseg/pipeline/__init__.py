@@ -8,13 +8,14 @@ from medseg.pipeline.loading import (
     load_site,
     pipeline_file,
 )
-from medseg.pipeline.parts import Input, Limits, Pipeline, Site, Within
+from medseg.pipeline.parts import Input, Limits, Pipeline, Previous, Site, Within
 from medseg.pipeline.schema import json_schema
 
 __all__ = [
     "Input",
     "Limits",
     "Pipeline",
+    "Previous",
     "Site",
     "Within",
     "check_ready",
