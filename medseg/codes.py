@@ -106,6 +106,14 @@ RUN: Final = {
         "Weights are missing, damaged, not finite or of another network.",
         "Train the pipeline, or give the model folder that these weights came with.",
     ),
+    "E_UNSAFE": (
+        "A model's file asks for something to be called that no model needs; nothing was run.",
+        "Do not trust the file; ask its makers for weights as safetensors or as a state dict.",
+    ),
+    "E_FOREIGN_MODEL": (
+        "A model of another project lacks a part, or asks for something that medseg does not do.",
+        "The message names the file, the key and what is wanted there.",
+    ),
     "E_NO_INPUT": (
         "There is nothing to work on where the pipeline or the command looks.",
         "Give --input or --reference; medseg ls PATH shows what is found there.",

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.image.grid import Affine, Grid
 from medseg.image.labelmap import LabelMap
-from medseg.image.splines import by_splines
+from medseg.image.splines import Apart, Mode, by_slices, by_splines
 from medseg.image.volume import Volume
 
-Mode = Literal["nearest", "linear", "cubic"]
+__all__ = [
+    "AxisMap",
+    "Mode",
+    "axis_maps",
+    "index_map",
+    "inside_of",
+    "resample",
+    "resample_labels",
+]
+
 _EXACT = 1e-6  # voxels: what rounding in headers leaves of a whole number
 _ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
 
@@ -57,6 +66,11 @@ class AxisMap:
         low = np.minimum(np.floor(at), max(self.length - 2, 0)).astype(np.intp)
         high = np.minimum(low + 1, self.length - 1)
         return low, high, (at - low).astype(np.float32)
+
+    def nearest(self, start: int, stop: int) -> NDArray[np.intp]:
+        """The source voxel nearest to each target voxel; of two as near, the higher one."""
+        at = np.floor(np.round(self.positions(start, stop), 9) + 0.5).astype(np.intp)
+        return np.clip(at, 0, self.length - 1)
 
 
 def index_map(target: Grid, source: Grid) -> Affine:
@@ -164,20 +178,27 @@ def inside_of(target: Grid, source: Grid) -> NDArray[np.bool_]:
 
 
 def resample(
-    volume: Volume, grid: Grid, mode: Mode = "linear", outside: float | None = None
+    volume: Volume,
+    grid: Grid,
+    mode: Mode = "linear",
+    outside: float | None = None,
+    apart: Apart | None = None,
 ) -> Volume:
     """Bring a volume onto another grid.
 
     Crops, pads, flips and swaps of axes copy voxels whatever the mode. ``cubic`` is a spline
     of order 3, clipped to each channel's range. Beyond the field of view the border voxels go
-    on, or the value is ``outside``.
+    on, or the value is ``outside``. ``apart`` is an axis of ``grid`` with a mode of its own:
+    slices across it are resampled, and clipped, each for itself. Oblique grids have none.
     """
     if volume.grid == grid:
         return volume
     maps = axis_maps(grid, volume.grid)
     if maps is not None and all(one.exact for one in maps):
         return Volume(_taken(volume.data, maps, grid.shape, outside), grid)
-    if maps is not None and mode == "linear":
+    if maps is not None and apart is not None:
+        data = by_slices(volume.data, maps, grid.shape, mode, apart)
+    elif maps is not None and mode == "linear":
         data = _interpolated(volume.data, maps, grid.shape)
     elif maps is not None and mode == "cubic":
         data = by_splines(volume.data, maps, grid.shape)
@@ -188,11 +209,12 @@ def resample(
     return Volume(data, grid)
 
 
-def resample_labels(mask: LabelMap, grid: Grid) -> LabelMap:
+def resample_labels(mask: LabelMap, grid: Grid, apart: Apart | None = None) -> LabelMap:
     """Bring a mask onto another grid; beyond its field of view there is background.
 
     Voxels are copied where the grids allow it. Elsewhere each value's occupancy is
-    interpolated linearly and the greatest wins; among equals the smallest value.
+    interpolated linearly and the greatest wins; among equals the smallest value. ``apart`` is
+    an axis of ``grid`` with a mode of its own, as in ``resample``.
     """
     if mask.grid == grid:
         return mask
@@ -204,7 +226,7 @@ def resample_labels(mask: LabelMap, grid: Grid) -> LabelMap:
     result = np.zeros(grid.shape, mask.data.dtype)
     for value in np.unique(mask.data):
         occupied = Volume((mask.data == value).astype(np.float32)[None], mask.grid)
-        share = resample(occupied, grid, "linear").data[0]
+        share = resample(occupied, grid, "linear", apart=apart).data[0]
         wins = share > best
         best[wins] = share[wins]
         result[wins] = value

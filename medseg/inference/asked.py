@@ -16,6 +16,7 @@ from medseg.errors import Caution, ModelError, StudyError
 from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.inference.attempts import Order, OverflowedError, Question, tried
 from medseg.inference.limits import Limits, Need, Placement
+from medseg.inference.rule import BY_PROBABILITIES, Decision
 from medseg.inference.scores import Scores
 from medseg.models import Network
 from medseg.models.checkpoint import Checkpoint, weights_file
@@ -41,17 +42,23 @@ class Asked(Step, ABC):
     label, and float32 else. ``engine`` is what computes it: ``torch``, or on a CPU ``openvino`` or
     ``onnxruntime`` (extras of medseg, with the same weights); ``auto`` is the fastest of them that
     is installed and can take the network.
+
+    ``blending`` weighs the windows: by a Gaussian of an eighth of their size, which at the far
+    ends is held at a hundredth; equally; or as nnU-Net does, with a Gaussian to its ends about
+    the voxel after the middle, and windows that share ``overlap`` on average. ``decision`` is how
+    the scores become a mask; the steps of one pipeline have the same.
     """
 
     model: Network
     weights: Path | Checkpoint | None = None
     overlap: float = 0.5
-    blending: Literal["gaussian", "constant"] = "gaussian"
+    blending: Literal["gaussian", "constant", "nnunet"] = "gaussian"
     mirror: tuple[Axis, ...] = ()
     batch: int = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = "torch"
     device: str = "auto"
+    decision: Decision = BY_PROBABILITIES
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -104,7 +111,8 @@ class Asked(Step, ABC):
         from medseg.inference.windows import AS_IT_LIES, whole
 
         def made(said: Iterator[Tensor]) -> Scores:
-            return Scores(whole(said, volume.grid.shape[0]), volume.grid, labels)
+            data = whole(said, volume.grid.shape[0])
+            return Scores(data, volume.grid, labels, decision=self.decision)
 
         scores, cautions = tried(self, Question(volume, labels, AS_IT_LIES, limits), made)
         return replace(scores, cautions=cautions)
@@ -128,7 +136,8 @@ class Asked(Step, ABC):
         order = self.order(volume.grid.shape)
 
         def painted(said: Iterator[Tensor]) -> LabelMap:
-            painting = Painting(volume.grid.permuted(order), grid, labels)
+            turned = volume.grid.transposed(order)
+            painting = Painting(turned, grid, labels, self.decision.transposed(order))
             for rows in said:
                 with timed():
                     painting.take(rows)
@@ -168,7 +177,7 @@ class Asked(Step, ABC):
         return Need(4.0 * channels * prod(grid.shape), held, window)
 
     def rows(self, asked: Question, place: Placement) -> Iterator[Tensor]:
-        """Probabilities as rows (R, Y, Z, K) along the first axis, each when it is finished."""
+        """Scores as rows (R, Y, Z, K) along the first axis, each when it is finished."""
         import torch
 
         labels = asked.labels
@@ -180,7 +189,10 @@ class Asked(Step, ABC):
                 for rows in self._logits(image, labels, place, asked.order):
                     if not torch.isfinite(rows).all():
                         raise OverflowedError
-                    yield torch.softmax(rows, -1) if labels.exclusive else rows.sigmoid_()
+                    if self.decision.scores == "logits":
+                        yield rows
+                    else:
+                        yield torch.softmax(rows, -1) if labels.exclusive else rows.sigmoid_()
         except RuntimeError as error:
             if "DefaultCPUAllocator" not in str(error):
                 raise

@@ -47,7 +47,7 @@ def _winners(scores: Tensor) -> Tensor:
         return torch.zeros(scores.shape[:3], dtype=torch.int64, device=scores.device)
     best, winner = scores.max(-1)
     second = scores.topk(2, -1).values[..., 1]
-    winner[best - second <= float(MARGIN)] = UNSURE
+    winner[best - second <= float(MARGIN) * best.abs().clamp(min=1)] = UNSURE
     return winner
 
 

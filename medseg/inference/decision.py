@@ -19,25 +19,34 @@ from torch import Tensor
 from medseg.image import Grid, Labels, mask_dtype
 from medseg.image.labelmap import Mask
 from medseg.image.resampling import AxisMap, axis_maps, index_map, inside_of
+from medseg.inference.rule import BY_PROBABILITIES, Decision
 
 _SLAB_FLOATS = 1 << 24
 """Interpolated probabilities held at once: 64 MiB."""
 
 
-def decide(scores: Tensor, source: Grid, target: Grid, labels: Labels) -> Mask:
+def decide(
+    scores: Tensor, source: Grid, target: Grid, labels: Labels, rule: Decision = BY_PROBABILITIES
+) -> Mask:
     """The mask (X, Y, Z) on ``target`` from ``scores (K, X, Y, Z)`` on ``source``."""
     if Painting.possible(source, target, labels):
-        painting = Painting(source, target, labels)
+        painting = Painting(source, target, labels, rule)
         painting.take(scores.movedim(0, -1))
         return painting.mask
     writes = torch.tensor(
         [0, *labels.painted] if labels.exclusive else labels.painted, device=scores.device
     )
-    mask = np.zeros(target.shape, mask_dtype(labels))
+    mask, raised = np.zeros(target.shape, mask_dtype(labels)), _raised(labels, rule)
     with torch.no_grad():
-        for rows, slab in _slabs(scores, source, target):
-            mask[rows] = _winners(slab, writes, labels.exclusive).cpu().numpy()
+        for rows, slab in _slabs(scores, source, target, rule.nearest_axis(source, target)):
+            found = _winners(slab + raised if raised else slab, writes, labels.exclusive)
+            mask[rows] = found.cpu().numpy()
     return _without_outside(mask, source, target)
+
+
+def _raised(labels: Labels, rule: Decision) -> float:
+    """What is added to scores, so that a region always takes what reaches 0.5."""
+    return 0.5 if rule.scores == "logits" and not labels.exclusive else 0.0
 
 
 class Line(NamedTuple):
@@ -61,7 +70,9 @@ class Painting:
     Rows that no later voxel needs are let go; what is held is a row more than what was taken.
     """
 
-    def __init__(self, source: Grid, target: Grid, labels: Labels) -> None:
+    def __init__(
+        self, source: Grid, target: Grid, labels: Labels, rule: Decision = BY_PROBABILITIES
+    ) -> None:
         maps = axis_maps(target, source)
         assert maps is not None
         self._exclusive = labels.exclusive
@@ -73,7 +84,9 @@ class Painting:
         # The axes of the mask in the order of those of the scores.
         order = sorted(range(3), key=lambda axis: maps[axis].source)
         self._view = self._mask.transpose(order)
-        self._lines = [_line(maps[axis], target.shape[axis]) for axis in order]
+        nearest = rule.nearest_axis(source, target)
+        self._lines = [_line(maps[a], target.shape[a], nearest=a == nearest) for a in order]
+        self._raised = _raised(labels, rule)
         self._runs = _runs(self._lines[2].low)
         self._held: Tensor | None = None
         self._first = 0
@@ -87,8 +100,10 @@ class Painting:
         return fits and axis_maps(target, source) is not None
 
     def take(self, rows: Tensor) -> None:
-        """The next rows (R, Y, Z, K) of probabilities, on whatever device."""
+        """The next rows (R, Y, Z, K) of scores, on whatever device."""
         given = rows if rows.device.type != "cpu" else torch.as_tensor(rows, dtype=torch.float32)
+        if self._raised:
+            given = given + self._raised
         if self._held is not None:
             given = torch.cat([self._held, given])
         stop = self._first + len(given)
@@ -133,7 +148,10 @@ class Painting:
         return _without_outside(self._mask, self._source, self._target)
 
 
-def _line(one: AxisMap, side: int) -> Line:
+def _line(one: AxisMap, side: int, *, nearest: bool = False) -> Line:
+    if nearest:
+        chosen = one.nearest(0, side)
+        return Line(chosen, chosen, np.zeros(side, np.float32))
     low, high, share = one.neighbours(0, side)
     # Where every centre is a source voxel's, what lies above it does not matter.
     return Line(low, high if share.any() else low, share)
@@ -145,8 +163,10 @@ def _runs(low: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.concatenate([[0], changes, [len(low)]]).astype(np.intp)
 
 
-def _slabs(scores: Tensor, source: Grid, target: Grid) -> Iterator[tuple[slice, Tensor]]:
-    """Probabilities (K, rows, Y, Z) of one slab of the target's first axis after another."""
+def _slabs(
+    scores: Tensor, source: Grid, target: Grid, nearest: int | None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Scores (K, rows, Y, Z) of one slab of the target's first axis after another."""
     maps = axis_maps(target, source)
     rows = max(1, _SLAB_FLOATS // (scores.shape[0] * target.shape[1] * target.shape[2]))
     matrix = index_map(target, source)
@@ -155,18 +175,14 @@ def _slabs(scores: Tensor, source: Grid, target: Grid) -> Iterator[tuple[slice, 
         if maps is None:
             yield part, _oblique(scores, matrix, part, target.shape)
         else:
-            yield part, _separable(scores, maps, part, target.shape)
+            sides = zip(maps, target.shape, strict=True)
+            lines = [_line(m, n, nearest=a == nearest) for a, (m, n) in enumerate(sides)]
+            lines[0] = lines[0].part(part)
+            yield part, _separable(scores, maps, lines)
 
 
-def _separable(
-    scores: Tensor, maps: Sequence[AxisMap], rows: slice, shape: Sequence[int]
-) -> Tensor:
+def _separable(scores: Tensor, maps: Sequence[AxisMap], lines: list[Line]) -> Tensor:
     """Linear interpolation of one slab, along the scores' axes in their own order."""
-    spans = [(rows.start, rows.stop), (0, shape[1]), (0, shape[2])]
-    lines = [
-        _line(one, side).part(slice(*span))
-        for one, side, span in zip(maps, shape, spans, strict=True)
-    ]
     # Only what the slab needs, so that all that follows is small.
     first, last = int(lines[0].low.min()), int(lines[0].high.max())
     slab = scores.narrow(1 + maps[0].source, first, last - first + 1)

@@ -16,7 +16,7 @@ from medseg.compiled import compiled
 UNSURE = -1
 """Stands for a voxel whose winner could be another one after rounding."""
 MARGIN = np.float32(1e-5)
-"""Far above what rounding does to a probability, far below what tells labels apart."""
+"""Far above what rounding does to a score of 1, far below what tells labels apart."""
 MOST_REGIONS = 30
 """Regions whose membership fits into one code."""
 
@@ -56,7 +56,8 @@ def winners(begin: int, stop: int, scores: NDArray[np.float32], codes: NDArray[n
                     second, best, winner = best, score, label
                 elif score > second:
                     second = score
-            codes[x, y, z] = winner if best - second > MARGIN else UNSURE
+            sure = best - second > MARGIN * max(np.float32(1), abs(best))
+            codes[x, y, z] = winner if sure else UNSURE
 
 
 @compiled
@@ -121,7 +122,7 @@ def _candidates(scores: NDArray[np.float32], x: Any, y: Any, z: Any) -> NDArray[
                     low, high = min(low, score), max(high, score)
         highest[label] = high
         floor = max(floor, low)
-    return np.flatnonzero(highest >= floor - MARGIN)
+    return np.flatnonzero(highest >= floor - MARGIN * max(np.float32(1), abs(floor)))
 
 
 @compiled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from medseg.inference.limits import Placement
 from medseg.inference.ring import Ring
 from medseg.inference.transfer import answered
 
-Blending = Literal["gaussian", "constant"]
+Blending = Literal["gaussian", "constant", "nnunet"]
 Corner = tuple[int, int, int]
 Order = tuple[int, int, int]
 AS_IT_LIES: Order = (0, 1, 2)
@@ -25,10 +26,16 @@ _SIGMA = 0.125
 """Width of the Gaussian as a share of the window, as nnU-Net has it (Isensee et al. 2021)."""
 
 
-def starts(length: int, window: int, overlap: float) -> list[int]:
-    """Where windows begin along an axis: evenly, the first and the last at the ends."""
+def starts(length: int, window: int, overlap: float, blending: Blending = "gaussian") -> list[int]:
+    """Where windows begin along an axis: evenly, the first and the last at the ends.
+
+    Neighbours share ``overlap`` at least; with ``nnunet`` they do so on average.
+    """
     if length <= window:
         return [0]
+    if blending == "nnunet":
+        last = ceil((length - window) / (window * (1 - overlap)))
+        return [round((length - window) / last * i) for i in range(last + 1)]
     # A little more than the product, as 10 * (1 - 0.8) is 1.9999999999999996.
     step = max(1, int(window * (1 - overlap) + 1e-6))
     count = -(-(length - window) // step) + 1
@@ -39,10 +46,11 @@ def importance(window: int, blending: Blending) -> NDArray[np.float32]:
     """Weight of each voxel along one side of a window; the highest is 1, none is 0."""
     if blending == "constant":
         return np.ones(window, np.float32)
-    centre = (window - 1) / 2
+    centre = window // 2 if blending == "nnunet" else (window - 1) / 2
     weight = np.exp(-0.5 * ((np.arange(window) - centre) / (_SIGMA * window)) ** 2)
     # Far corners must not vanish, or a voxel that only they see would be divided by nothing.
-    return np.asarray(np.maximum(weight, 1e-2), np.float32)
+    lowest = 1e-4 if blending == "nnunet" else 1e-2
+    return np.asarray(np.maximum(weight, lowest), np.float32)
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,13 @@ class Windows:
     overlap: float
     blending: Blending
 
+    def along(self, axis: int) -> list[int]:
+        """Where windows begin along an axis."""
+        return starts(self.shape[axis], self.size[axis], self.overlap, self.blending)
+
     def corners_at(self, start: int) -> list[Corner]:
         """The first voxels of the windows that begin at ``start`` along the first axis."""
-        _, *along = (starts(n, w, self.overlap) for n, w in zip(self.shape, self.size, strict=True))
+        _, *along = (self.along(axis) for axis in range(3))
         return [(start, y, z) for y, z in product(*along)]
 
     def weights(self, device: torch.device) -> list[Tensor]:
@@ -66,9 +78,9 @@ class Windows:
     def totals(self, device: torch.device) -> list[Tensor]:
         """What all windows' weights add up to along each side; their product is the whole."""
         totals = []
-        for length, window in zip(self.shape, self.size, strict=True):
+        for side, (length, window) in enumerate(zip(self.shape, self.size, strict=True)):
             total = torch.zeros(length)
-            for start in starts(length, window, self.overlap):
+            for start in self.along(side):
                 total[start : start + window] += torch.from_numpy(importance(window, self.blending))
             totals.append(total.to(device))
         return totals
@@ -89,14 +101,13 @@ def blended(
     deep as one window, on the image's device.
     """
     ring = Ring(windows.weights(image.device), windows.totals(image.device))
-    length, depth = windows.shape[0], windows.size[0]
+    length = windows.shape[0]
     seen = image.permute(0, *(1 + axis for axis in order))
     back = [0, 1, *(2 + order.index(axis) for axis in range(3))]
     forth = [0, *(2 + axis for axis in order), 1]
-    along = starts(length, depth, windows.overlap)
     todo = [
         (start, corners)
-        for start in along
+        for start in windows.along(0)
         for corners in batched(windows.corners_at(start), place.batch)
     ]
     boxes = (

@@ -9,13 +9,14 @@ from medseg.pipeline.loading import (
     load_site,
     pipeline_file,
 )
-from medseg.pipeline.parts import Input, Pipeline, Site, Within
+from medseg.pipeline.parts import Input, Pipeline, Previous, Site, Within
 from medseg.pipeline.schema import json_schema
 
 __all__ = [
     "Input",
     "Limits",
     "Pipeline",
+    "Previous",
     "Site",
     "Within",
     "check_ready",

@@ -25,12 +25,13 @@ _SECTIONS = (Input, Training)  # steps by their options only; no table holds the
 _LONG = 76
 _LIMITS = ("path", "reference", "memory_gib")
 _ORDER = (
-    *("name", "description", "labels", "ignore", "input", "within", "preprocess", "inference"),
+    *("name", "description", "labels", "ignore", "input", "within", "preprocess", "previous"),
+    "inference",
     *("refine", "postprocess", "metrics", "training", "output", "deterministic"),
 )
 _DECIDES = (
-    *("labels", "input", "within", "preprocess", "inference", "refine", "postprocess"),
-    "deterministic",
+    *("labels", "input", "within", "preprocess", "previous", "inference", "refine"),
+    *("postprocess", "deterministic"),
 )
 
 
@@ -61,6 +62,11 @@ def _deciding(pipeline: Pipeline) -> dict[str, Any]:
     # Pipelines keep the digest they had before there was anything to refine.
     if not pipeline.refine:
         del said["refine"]
+    if pipeline.previous is None:
+        del said["previous"]
+    else:
+        inner = load_pipeline(pipeline.previous.pipeline)
+        said["previous"]["pipeline"] = pipeline_digest(inner)
     if pipeline.within is not None:
         said["within"]["pipeline"] = pipeline_digest(load_pipeline(pipeline.within.pipeline))
     return said
@@ -136,10 +142,10 @@ def _name(step: Any) -> str:
 def _label(label: Label) -> Any:
     alone = len(label.values) == 1
     values = label.values[0] if alone else list(label.values)
-    if label.colour is None and label.code is None:
+    more = {"colour": label.colour, "code": label.code, "paint": label.paint}
+    said = {key: one for key, one in more.items() if one is not None}
+    if not said:
         return values
-    more = {"colour": label.colour, "code": label.code}
-    said = {key: text for key, text in more.items() if text is not None}
     return {"value" if alone else "values": values, **said}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.image import Labels
+from medseg.image.coarse import CoarseAxis
 from medseg.inference import Limits
 from medseg.io import ReadOptions
 from medseg.metrics import Dice, Iou
@@ -56,6 +57,21 @@ class Within:
 
 
 @dataclass(frozen=True)
+class Previous:
+    """The mask of another pipeline as further channels, after those of the preprocessed scan.
+
+    Each of its values, in rising order, is a channel of 0 and 1 (the cascade of Isensee et al.
+    2021). ``coarse_axis`` brings thick slices to the preprocessed grid one by one, as the step
+    ``spacing`` does; the voxels after are then those of ``pixdim`` (null: the scan's own along
+    that axis), or of the preprocessed grid where that is left out.
+    """
+
+    pipeline: Path
+    coarse_axis: CoarseAxis | None = None
+    pixdim: tuple[float | None, float | None, float | None] | None = None
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
@@ -69,6 +85,7 @@ class Pipeline:
     input: Input = Input()
     within: Within | None = None
     preprocess: tuple[Step, ...] = ()
+    previous: Previous | None = None
     refine: tuple[Step, ...] = ()
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())

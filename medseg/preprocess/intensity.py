@@ -177,11 +177,19 @@ class NormalizeIntensity(_Intensity):
             part[chosen] = values
 
     def _normalise(self, values: Image) -> None:
-        mean, deviation = _moments(values)
-        subtrahend = mean if self.subtrahend is None else self.subtrahend
-        divisor = deviation if self.divisor is None else self.divisor
-        for piece in _pieces(values):
-            piece[...] = (piece.astype(np.float64) - subtrahend) / (divisor or 1.0)
+        standardised(values, self.subtrahend, self.divisor)
+
+
+def standardised(
+    values: Image, subtrahend: float | None = None, divisor: float | None = None
+) -> Image:
+    """``values (N,)`` themselves, less a number and divided by one: their own where not given."""
+    mean, deviation = _moments(values)
+    by = deviation if divisor is None else divisor
+    for piece in _pieces(values):
+        less = piece.astype(np.float64) - (mean if subtrahend is None else subtrahend)
+        piece[...] = less / (by or 1.0)
+    return values
 
 
 def _pieces(values: Image) -> Iterator[Image]:

@@ -13,9 +13,10 @@ import numpy as np
 from medseg.errors import Caution
 from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.image.box import box_around
-from medseg.image.resampling import resample
+from medseg.image.resampling import axis_maps, resample, resample_labels
+from medseg.image.splines import Apart
 from medseg.inference import EVERYTHING, Asked, Limits, Scores
-from medseg.pipeline import Pipeline, Within, load_pipeline
+from medseg.pipeline import Pipeline, Previous, Within, load_pipeline
 from medseg.run.room import check_room, streamed
 from medseg.step import through
 
@@ -123,7 +124,33 @@ def prepared(
         with clock.stage("within"):
             scan, cautions = _cropped(scan, pipeline.within)
     with clock.stage("preprocess"):
-        return through(pipeline.preprocess, scan), cautions
+        image = through(pipeline.preprocess, scan)
+    if pipeline.previous is not None:
+        with clock.stage("previous"):
+            image, more = _joined(image, scan, pipeline.previous)
+        cautions += more
+    return image, cautions
+
+
+def _joined(image: Volume, scan: Volume, previous: Previous) -> tuple[Volume, tuple[Caution, ...]]:
+    """``image`` with a channel of 0 and 1 for each value of another pipeline's mask of the scan."""
+    inner = load_pipeline(previous.pipeline)
+    done = segment(scan, inner)
+    mask = resample_labels(done.mask, image.grid, _apart(scan.grid, image.grid, previous))
+    found = [mask.data == value for value in sorted(inner.labels.values)]
+    data = np.concatenate([image.data, np.stack(found).astype(np.float32)])
+    return Volume(data, image.grid), done.cautions
+
+
+def _apart(before: Grid, after: Grid, previous: Previous) -> Apart | None:
+    maps = axis_maps(after, before)
+    if previous.coarse_axis is None or maps is None:
+        return None
+    sides = [before.spacing_mm[one.source] for one in maps]
+    pixdim = previous.pixdim or after.spacing_mm
+    wanted = [s if p is None else p for s, p in zip(sides, pixdim, strict=True)]
+    axis = previous.coarse_axis.of(sides, wanted)
+    return None if axis is None else (axis, previous.coarse_axis.mode)
 
 
 def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]:
