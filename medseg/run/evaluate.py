@@ -64,7 +64,7 @@ def evaluate(
     def compare(study: Study) -> Record:
         assert study.reference is not None
         reference, told = read_labels(study.reference, labels)
-        mask, more = read_labels(study.images[0], labels, reference.grid)
+        mask, more = read_labels(Path(study.images[0]), labels, reference.grid)
         comparison = Comparison(mask, reference)
         return {
             "study": study.name,

@@ -82,7 +82,11 @@ def plan(pipeline: Pipeline, *, overwrite: bool = False) -> Plan:
     todo = {
         study.name: overwrite
         or not still_stands(
-            read_record(output, study.name), study, digest, mask_path(output, study.name)
+            read_record(output, study.name),
+            study,
+            pipeline.input,
+            digest,
+            mask_path(output, study.name),
         )
         for study in found.studies
     }
@@ -144,7 +148,9 @@ def _asked(pipeline: Pipeline) -> tuple[Found, Path, str]:
     where = pipeline.input
     if where.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
-    found = find_studies(where.path, reference=where.reference, channels=where.channels)
+    found = find_studies(
+        where.path, reference=where.reference, channels=where.channels, series=where.series
+    )
     output = pipeline.output or Path("out") / pipeline.name
     return found, output, pipeline_digest(pipeline)
 
@@ -163,7 +169,7 @@ class _Job:
     def __call__(self, study: Study) -> Record:
         path = inside(self.output, mask_path(self.output, study.name))
         old = read_record(self.output, study.name)
-        if self.overwrite or not still_stands(old, study, self.digest, path):
+        if self.overwrite or not still_stands(old, study, self.pipeline.input, self.digest, path):
             return self._segmented(study, path)
         assert old is not None
         if old.get("reference") == self._reference_stamp(study):
