@@ -149,6 +149,10 @@ RUN: Final = {
         "Two studies would have the same name and write the same files.",
         "Rename one of them, or give a manifest with names of its own.",
     ),
+    "E_NO_SOURCE": (
+        "A SEG or an RTSTRUCT is wanted of a scan that is no DICOM series.",
+        "Give the DICOM series; or take 'dicom_seg' and 'rtstruct' out of output.formats.",
+    ),
     "E_OUTPUT_NAME": (
         "No output file can have this name.",
         "Choose a shorter name, or one that no folder has; masks end in .nii.gz or .nii.",
@@ -240,6 +244,18 @@ CAUTIONS: Final = {
     "W_LABEL_ROUNDED": (
         "A mask's values were whole numbers only within 0.001.",
         "They were rounded; save masks as integers.",
+    ),
+    "W_LABEL_ABSENT": (
+        "A SEG or RTSTRUCT has no structure for a label.",
+        "It was taken to be empty; name the structure by input: {rois: ...} if there is one.",
+    ),
+    "W_LABEL_OVERLAP": (
+        "Voxels are in two structures of a SEG or RTSTRUCT, and labels cannot overlap.",
+        "They have the label that comes later in the table; change its order if that is wrong.",
+    ),
+    "W_LABEL_OUTSIDE": (
+        "Parts of a SEG or RTSTRUCT lie outside the scan, or are no closed outlines.",
+        "They were left out; check that it belongs to this scan.",
     ),
     "W_LABEL_REORIENTED": (
         "A mask lay in another order of axes than its scan.",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medseg.io.label_table import write_label_table
     from medseg.io.layouts import Found, find_studies
     from medseg.io.options import ReadOptions
-    from medseg.io.reference import read_label_values, read_labels
+    from medseg.io.reference import has_no_grid, read_label_values, read_labels
     from medseg.io.scan import Scan, digests_of, read_scan
     from medseg.io.stream import sha256_of
     from medseg.io.write import write_mask
@@ -27,7 +27,7 @@ _HOMES = {
     "label_table": ("write_label_table",),
     "layouts": ("Found", "find_studies"),
     "options": ("ReadOptions",),
-    "reference": ("read_label_values", "read_labels"),
+    "reference": ("has_no_grid", "read_label_values", "read_labels"),
     "scan": ("Scan", "digests_of", "read_scan"),
     "stream": ("sha256_of",),
     "write": ("write_mask",),
@@ -41,6 +41,7 @@ __all__ = [
     "Scan",
     "digests_of",
     "find_studies",
+    "has_no_grid",
     "monai_reader",
     "read_label_values",
     "read_labels",

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 from medseg.errors import InputError
 from medseg.image.study import Stack, Study
-from medseg.io.dicom.index import Drawing, Index, holds_dicom, id_of_pile, index_of, stack_of
+from medseg.io.dicom.drawings import names_in
+from medseg.io.dicom.index import (
+    Drawing,
+    Index,
+    holds_dicom,
+    id_of_pile,
+    index_of,
+    mark_of,
+    stack_of,
+)
 from medseg.io.dicom.series import described
 from medseg.io.dicom.stacks import Pile
 from medseg.io.layouts_files import Found, printable, some
@@ -63,7 +72,10 @@ def descriptions(where: Path) -> Mapping[str, str]:
     index = index_of(where)
     found = {id_of_pile(pile): printable(pile.header.description) for pile in index.piles}
     for drawing in index.drawings:
-        found[drawing.header.path.name] = printable(drawing.header.description)
+        path = drawing.header.path
+        names = ", ".join(names_in(path))
+        place = path.relative_to(where) if path != where else path.name
+        found[str(place)] = printable(f"{drawing.header.description}: {names}")
     return found
 
 
@@ -73,10 +85,18 @@ def drawn_for(folder: Path, studies: Sequence[Study]) -> dict[str, list[Path]]:
     found = {}
     for study in studies:
         image = study.images[0]
-        mine = _drawn_on(drawings, image.series) if isinstance(image, Stack) else []
+        if isinstance(image, Stack):
+            mine = _drawn_on(drawings, image.series)
+        else:
+            # A mask that was made of a series has the name that the series had as a study.
+            mine = [d.header.path for d in drawings if _named_after(study.name, d.drawn_on)]
         if mine:
             found[study.name] = mine
     return found
+
+
+def _named_after(name: str, series: Iterable[str]) -> bool:
+    return any(name.endswith(f"-{mark_of(one, 1)}") for one in series)
 
 
 def _visits(index: Index) -> dict[str, list[Pile]]:

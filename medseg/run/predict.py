@@ -23,6 +23,7 @@ from medseg.io import (
 from medseg.metrics import Comparison, Measure
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
 from medseg.run.events import Note, StageStarted, State, StudyDone, StudyStarted, Watch, unheard
+from medseg.run.exports import check_exports, exported, missing_exports, wanted_formats
 from medseg.run.folder import held, inside
 from medseg.run.records import (
     Record,
@@ -151,7 +152,7 @@ def _asked(pipeline: Pipeline) -> tuple[Found, Path, str]:
     found = find_studies(
         where.path, reference=where.reference, channels=where.channels, series=where.series
     )
-    output = pipeline.output or Path("out") / pipeline.name
+    output = pipeline.output_options.path or Path("out") / pipeline.name
     return found, output, pipeline_digest(pipeline)
 
 
@@ -172,9 +173,15 @@ class _Job:
         if self.overwrite or not still_stands(old, study, self.pipeline.input, self.digest, path):
             return self._segmented(study, path)
         assert old is not None
-        if old.get("reference") == self._reference_stamp(study):
-            return {**old, "kept": True}
-        return {**self._measured_again(study, path, old), "kept": True}
+        if old.get("reference") != self._reference_stamp(study):
+            old = self._measured_again(study, path, old)
+        missing = missing_exports(old, self.pipeline, self.output)
+        if missing:
+            mask = self._old_mask(path, old)
+            more = exported(missing, mask, study, self.pipeline, self.output)
+            old = {**old, "exports": {**old.get("exports", {}), **more}}
+            write_record(self.output, old)
+        return {**old, "kept": True}
 
     def closed(self, done: Outcome[Study, Record]) -> StudyOutcome:
         """The outcome for the caller; the record of a failure is written here."""
@@ -190,16 +197,23 @@ class _Job:
         return StudyOutcome(name, state, done.seconds, record)
 
     def _segmented(self, study: Study, path: Path) -> Record:
+        check_exports(study, self.pipeline)
         clock = Clock(lambda stage: self.watch(StageStarted(stage)))
         limit = memory_gib(self.site)
         with clock.stage("read"):
             options = replace(self.pipeline.input, memory_gib=limit)
             scan = read_scan(study, options)
+        if len(scan.frames) > 1 and wanted_formats(self.pipeline):
+            raise StudyError(
+                "E_NDIM", "a series of frames is written as NIfTI only; take out output.formats"
+            )
         answers = [segment(frame, self.pipeline, clock, limit) for frame in scan.frames]
         masks = [answer.mask for answer in answers]
         with clock.stage("write"):
             sha256 = write_mask(path, masks, scan.geometry)
             write_label_table(path.parent / "dseg.tsv", masks[0].labels)
+            formats = wanted_formats(self.pipeline)
+            exports = exported(formats, masks[0], study, self.pipeline, self.output)
         with clock.stage("metrics"):
             measures, more, reference_ml = self._compared(study, masks)
         cautions = [*scan.cautions, *(c for a in answers for c in a.cautions), *more]
@@ -209,6 +223,7 @@ class _Job:
             "pipeline": {"name": self.pipeline.name, "digest": self.digest},
             "inputs": dict(scan.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},
+            "exports": exports,
             "grid": _grid(scan),
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
@@ -246,13 +261,16 @@ class _Job:
         measures = [m for metric in self.pipeline.metrics for m in metric(comparison)]
         return measures, cautions, rounded(reference.volumes_ml())
 
+    def _old_mask(self, path: Path, old: Record) -> LabelMap:
+        # Post-processing may have given the mask other labels than the pipeline's.
+        known = self.pipeline.labels
+        entries = tuple(_again(name, values, known) for name, values in old["labels"].items())
+        mask, _ = read_labels(path, Labels(entries, known.ignore), options=self.pipeline.input)
+        return mask
+
     def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
         """The mask stands, but the reference or the metrics are others than last time."""
-        # Post-processing may have given the mask other labels than the pipeline's.
-        entries = tuple(Label(name, tuple(values)) for name, values in old["labels"].items())
-        mask, _ = read_labels(
-            path, Labels(entries, self.pipeline.labels.ignore), options=self.pipeline.input
-        )
+        mask = self._old_mask(path, old)
         measures, _, reference_ml = self._compared(study, [mask])
         record = {
             **old,
@@ -262,6 +280,13 @@ class _Job:
         }
         write_record(self.output, record)
         return record
+
+
+def _again(name: str, values: Sequence[int], known: Labels) -> Label:
+    """A label of a record, with the colour and the code that the pipeline has for its name."""
+    if name not in known.names:
+        return Label(name, tuple(values))
+    return replace(known[name], values=tuple(values))
 
 
 def _grid(scan: Scan) -> dict[str, Any]:

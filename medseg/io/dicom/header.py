@@ -153,7 +153,7 @@ def _header(path: Path, found: Any) -> Header:
         stored=whole_of(found, "BitsStored") or whole_of(found, "BitsAllocated") or 16,
         signed=whole_of(found, "PixelRepresentation") == 1,
         scaled_by_table="ModalityLUTSequence" in found,
-        planes=_planes(path, found) if kind == "image" else (),
+        planes=_planes(path, found) if kind in ("image", "segments") else (),
     )
 
 
@@ -226,6 +226,7 @@ def _frame(path: Path, place: int, own: Any, shared: Any) -> Plane:
     types = types or group("PETFrameTypeSequence")
     words = _words(types, "FrameType")
     said = {
+        "segment": whole_of(group("SegmentIdentificationSequence"), "ReferencedSegmentNumber"),
         "stack": text_of(content, "StackID") or None,
         "echo": _number(group("MREchoSequence"), "EffectiveEchoTime"),
         "b-value": _number(group("MRDiffusionSequence"), "DiffusionBValue"),

@@ -141,9 +141,14 @@ def stack_of(pile: Pile) -> Stack:
 
 def id_of_pile(pile: Pile) -> str:
     """A study's id: the modality and a digest of the series' number, nothing of the patient."""
-    digest = sha256(f"{pile.header.series} {pile.place}".encode()).hexdigest()[:10]
+    digest = mark_of(pile.header.series, pile.place)
     letters = "".join(c for c in pile.header.modality.lower() if c.isascii() and c.isalnum())
     return f"{letters[:4] or 'series'}-{digest}"
+
+
+def mark_of(series: str, place: int) -> str:
+    """What tells one stack from all others, and says nothing of it."""
+    return sha256(f"{series} {place}".encode()).hexdigest()[:10]
 
 
 def _other(header: Header) -> Aside:

@@ -78,7 +78,7 @@ def frame_of(found: Any, index: int, said: dict[str, Any]) -> Any:
             told = f"ends after {there} of {wanted} bytes of pixels; copy it again"
             raise FaultError("E_TRUNCATED", told)
     try:
-        frame = by_itk(found, index) if syntax in JPEG else by_pydicom(found, index, syntax)
+        frame = unpacked(found, index, syntax)
     except MemoryError:
         raise
     except Exception as error:
@@ -88,6 +88,24 @@ def frame_of(found: Any, index: int, said: dict[str, Any]) -> Any:
     if frame.shape != (said["rows"], said["columns"]):
         raise FaultError("E_HEADER_INVALID", "its pixels have another shape than its header says")
     return np.ascontiguousarray(frame.astype(said["dtype"], casting="same_kind"))
+
+
+def unpacked(found: Any, index: int, syntax: str) -> Any:
+    """A frame by whoever reads its form."""
+    if syntax in NATIVE and found.BitsAllocated == 1:
+        return by_bits(found, index)
+    return by_itk(found, index) if syntax in JPEG else by_pydicom(found, index, syntax)
+
+
+def by_bits(found: Any, index: int) -> Any:
+    """A frame of single bits, which begins within a byte where frames are no whole bytes."""
+    import numpy as np
+
+    size = int(found.Rows) * int(found.Columns)
+    begin, end = index * size, (index + 1) * size
+    packed = np.frombuffer(found.PixelData, np.uint8)[begin // 8 : -(-end // 8)]
+    bits = np.unpackbits(packed, bitorder="little")
+    return bits[begin % 8 : begin % 8 + size].reshape(found.Rows, found.Columns)
 
 
 def by_pydicom(found: Any, index: int, syntax: str) -> Any:
