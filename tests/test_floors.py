@@ -21,6 +21,7 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"torch", "monai", "scipy", "skimage", "cc3d", "nibabel", "SimpleITK", "safetensors"}
+HEAVY |= {"pydicom", "highdicom"}
 MAY_BE_HEAVY = {
     "models/device.py",
     "models/layers.py",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medseg.io.layouts import Found, find_studies
     from medseg.io.layouts_manifest import study_attributes
     from medseg.io.options import ReadOptions
-    from medseg.io.reference import read_label_values, read_labels
+    from medseg.io.reference import has_no_grid, read_label_values, read_labels
     from medseg.io.scan import Scan, digests_of, grid_of, read_scan
     from medseg.io.stream import sha256_of
     from medseg.io.write import write_mask
@@ -29,7 +29,7 @@ _HOMES = {
     "layouts": ("Found", "find_studies"),
     "layouts_manifest": ("study_attributes",),
     "options": ("ReadOptions",),
-    "reference": ("read_label_values", "read_labels"),
+    "reference": ("has_no_grid", "read_label_values", "read_labels"),
     "scan": ("Scan", "digests_of", "grid_of", "read_scan"),
     "stream": ("sha256_of",),
     "write": ("write_mask",),
@@ -44,6 +44,7 @@ __all__ = [
     "digests_of",
     "find_studies",
     "grid_of",
+    "has_no_grid",
     "monai_reader",
     "read_label_values",
     "read_labels",

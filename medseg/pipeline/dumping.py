@@ -23,7 +23,9 @@ _BARE = re.compile(r"(?:[A-Za-z_/]|\.\.?/)(?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?"
 _NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 _SECTIONS = (Input, Training)  # steps by their options only; no table holds them
 _LONG = 76
-_LIMITS = ("path", "reference", "memory_gib")
+_LIMITS = ("path", "reference", "memory_gib", "rois")
+# What came later and is as it was before, where nothing else is said.
+_LATER = ("series", "missing_slices", "pet")
 _ORDER = (
     *("name", "description", "labels", "ignore", "input", "within", "preprocess", "previous"),
     "inference",
@@ -59,6 +61,9 @@ def _deciding(pipeline: Pipeline) -> dict[str, Any]:
     said = {name: _fingerprint(getattr(pipeline, name)) for name in _DECIDES}
     for name in _LIMITS:
         said["input"].pop(name, None)
+    for name in _LATER:
+        if getattr(pipeline.input, name) == getattr(Input(), name):
+            said["input"].pop(name, None)
     # Pipelines keep the digest they had before there was anything to refine.
     if not pipeline.refine:
         del said["refine"]

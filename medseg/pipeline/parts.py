@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.image import Labels
 from medseg.image.coarse import CoarseAxis
 from medseg.inference import Limits
 from medseg.io import ReadOptions
+from medseg.io.exports import ExportOptions, Format
 from medseg.metrics import Dice, Iou
 from medseg.step import Step
 from medseg.training import Training
@@ -35,6 +36,24 @@ class Input(ReadOptions):
             )
         if not all(self.channels):
             raise ValueError("channels are words, none of them empty")
+
+
+@dataclass(frozen=True)
+class Output(ExportOptions):
+    """Where results go (``path``), and in which ``formats`` masks are written beside NIfTI.
+
+    dicom_seg and rtstruct are written where the scan is DICOM; seg_nrrd is 3D Slicer's own; stl
+    and ply are surfaces in mm; itksnap and slicer are tables of the labels' names and colours.
+    """
+
+    path: Path | None = None
+    formats: tuple[Format, ...] = ("nifti",)
+
+    def __post_init__(self) -> None:
+        if len(set(self.formats)) != len(self.formats):
+            raise ValueError(f"formats are named once each, not {', '.join(self.formats)}")
+        if not self.tool or not self.tool.isprintable():
+            raise ValueError("tool is a name on one line")
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ class Pipeline:
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())
     training: Training | None = None
-    output: Path | None = None
+    output: Path | Output | None = None
     deterministic: bool = False
 
     def __post_init__(self) -> None:
@@ -98,6 +117,19 @@ class Pipeline:
             raise ValueError(f"name is one line that could be a folder's name, not {self.name!r}")
         if not self.inference:
             raise ValueError("inference has at least one step")
+        if self.output_options.segments == "labelmap" and not self.labels.exclusive:
+            raise ValueError("output: a label map holds exclusive labels, and these overlap")
+
+    @property
+    def output_options(self) -> Output:
+        """Where and in which formats results are written."""
+        return self.output if isinstance(self.output, Output) else Output(path=self.output)
+
+    def writing_to(self, path: Path) -> Pipeline:
+        """The same pipeline with another output folder."""
+        if isinstance(self.output, Output):
+            return replace(self, output=replace(self.output, path=path))
+        return replace(self, output=path)
 
 
 @dataclass(frozen=True)

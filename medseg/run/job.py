@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, Label, LabelMap, Labels, Study, Volume
+from medseg.inference.limits import GIB
 from medseg.io import (
     Geometry,
     ReadOptions,
@@ -23,6 +25,7 @@ from medseg.io import (
 from medseg.metrics import Comparison, Measure
 from medseg.pipeline import Pipeline, Site
 from medseg.run.events import StageStarted, Watch
+from medseg.run.exports import check_exports, exported, missing_exports, wanted_formats
 from medseg.run.folder import inside
 from medseg.run.records import (
     Record,
@@ -86,12 +89,18 @@ class Job:
         """Read a study and preprocess it; nothing where an earlier run's mask stands."""
         old = read_record(self.output, study.name)
         path = inside(self.output, mask_path(self.output, study.name))
-        if not self.overwrite and still_stands(old, study, self.digest, path):
+        stands = still_stands(old, study, self.pipeline.input, self.digest, path)
+        if stands and not self.overwrite:
             return Fetched(old=old)
+        check_exports(study, self.pipeline)
         clock = Clock()
         self._check_room(study)
         with clock.stage("read"):
             scan = read_scan(study, self._options)
+        if len(scan.frames) > 1 and wanted_formats(self.pipeline):
+            raise StudyError(
+                "E_NDIM", "a series of frames is written as NIfTI only; take out output.formats"
+            )
         # Another pipeline's network is asked in the thread of this one's.
         if len(scan.frames) == 1 and self.pipeline.within is None:
             ready, _ = prepared(scan.volume, self.pipeline, clock)
@@ -102,21 +111,18 @@ class Job:
 
     def beside(self, study: Study, before: Study) -> bool:
         """Whether a study may be fetched while the one before it is segmented."""
-        most = limits_of(self.site).memory_gib
+        limits = limits_of(self.site)
         try:
-            grids = [grid_of(one, self._options) for one in (study, before)]
-            sizes = [
-                fetched_bytes(len(one.images), grid, self.pipeline)
-                for one, grid in zip((study, before), grids, strict=True)
-            ]
-            seen = foreseen(grids[1], self.pipeline) or grids[1]
-            parts = check_room(
-                len(before.images), seen, grids[1], self.pipeline, limits_of(self.site)
-            )
+            now, following = (grid_of(one, self._options) for one in (before, study))
+            if now is None or following is None:
+                return True
+            seen = foreseen(now, self.pipeline) or now
+            held = check_room(len(before.images), seen, now, self.pipeline, limits)
         except StudyError:
             # It will be told when it is its turn.
             return True
-        return most is None or sizes[0] + sum(parts.values()) <= most * 2**30
+        more = fetched_bytes(len(study.images), following, self.pipeline)
+        return sum(held.values()) + more <= (limits.memory_gib or inf) * GIB
 
     def work(self, study: Study, fetched: Fetched) -> Answered:
         """The study's masks, one a frame."""
@@ -148,6 +154,8 @@ class Job:
         with clock.stage("write"):
             sha256 = write_mask(path, masks, made.geometry)
             write_label_table(path.parent / "dseg.tsv", masks[0].labels)
+            formats = wanted_formats(self.pipeline)
+            exports = exported(formats, masks[0], study, self.pipeline, self.output)
         with clock.stage("metrics"):
             measures, more, reference_ml = self._compared(study, masks)
         record = {
@@ -156,6 +164,7 @@ class Job:
             "pipeline": {"name": self.pipeline.name, "digest": self.digest},
             "inputs": dict(made.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},
+            "exports": exports,
             "grid": _described(masks[0].grid),
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
@@ -176,13 +185,25 @@ class Job:
     def _check_room(self, study: Study) -> None:
         """Refuse what is too large before a voxel of it is read, where that can be foreseen."""
         grid = grid_of(study, self._options)
-        if (seen := foreseen(grid, self.pipeline)) is not None:
+        if grid is not None and (seen := foreseen(grid, self.pipeline)) is not None:
             check_room(len(study.images), seen, grid, self.pipeline, limits_of(self.site))
 
     def _kept(self, study: Study, path: Path, old: Record) -> Record:
-        if old.get("reference") == self._reference_stamp(study):
-            return {**old, "kept": True}
-        return {**self._measured_again(study, path, old), "kept": True}
+        if old.get("reference") != self._reference_stamp(study):
+            old = self._measured_again(study, path, old)
+        if missing := missing_exports(old, self.pipeline, self.output):
+            mask = self._old_mask(path, old)
+            more = exported(missing, mask, study, self.pipeline, self.output)
+            old = {**old, "exports": {**old.get("exports", {}), **more}}
+            write_record(self.output, old)
+        return {**old, "kept": True}
+
+    def _old_mask(self, path: Path, old: Record) -> LabelMap:
+        # Post-processing may have given the mask other labels than the pipeline's.
+        known = self.pipeline.labels
+        entries = tuple(_again(name, values, known) for name, values in old["labels"].items())
+        mask, _ = read_labels(path, Labels(entries, known.ignore), options=self.pipeline.input)
+        return mask
 
     def _reference_stamp(self, study: Study) -> dict[str, str] | None:
         """What the metrics rest on: the reference's bytes and the metrics asked for."""
@@ -210,11 +231,7 @@ class Job:
 
     def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
         """The mask stands, but the reference or the metrics are others than last time."""
-        # Post-processing may have given the mask other labels than the pipeline's.
-        entries = tuple(Label(name, tuple(values)) for name, values in old["labels"].items())
-        mask, _ = read_labels(
-            path, Labels(entries, self.pipeline.labels.ignore), options=self.pipeline.input
-        )
+        mask = self._old_mask(path, old)
         measures, _, reference_ml = self._compared(study, [mask])
         record = {
             **old,
@@ -224,6 +241,13 @@ class Job:
         }
         write_record(self.output, record)
         return record
+
+
+def _again(name: str, values: Sequence[int], known: Labels) -> Label:
+    """A label of a record, with the colour and the code that the pipeline has for its name."""
+    if name not in known.names:
+        return Label(name, tuple(values))
+    return replace(known[name], values=tuple(values))
 
 
 def _described(grid: Grid) -> dict[str, Any]:

@@ -61,7 +61,11 @@ def plan(pipeline: Pipeline, *, overwrite: bool = False) -> Plan:
     todo = {
         study.name: overwrite
         or not still_stands(
-            read_record(output, study.name), study, digest, mask_path(output, study.name)
+            read_record(output, study.name),
+            study,
+            pipeline.input,
+            digest,
+            mask_path(output, study.name),
         )
         for study in found.studies
     }
@@ -133,6 +137,8 @@ def _asked(pipeline: Pipeline) -> tuple[Found, Path, str]:
     where = pipeline.input
     if where.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
-    found = find_studies(where.path, reference=where.reference, channels=where.channels)
-    output = pipeline.output or Path("out") / pipeline.name
+    found = find_studies(
+        where.path, reference=where.reference, channels=where.channels, series=where.series
+    )
+    output = pipeline.output_options.path or Path("out") / pipeline.name
     return found, output, pipeline_digest(pipeline)

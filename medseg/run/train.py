@@ -118,7 +118,9 @@ def _labelled(pipeline: Pipeline) -> dict[str, Study]:
     where = pipeline.input
     if where.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
-    found = find_studies(where.path, reference=where.reference, channels=where.channels)
+    found = find_studies(
+        where.path, reference=where.reference, channels=where.channels, series=where.series
+    )
     studies = {study.name: study for study in found.studies if study.reference is not None}
     if not studies:
         raise InputError(
