@@ -26,7 +26,10 @@ MAY_BE_HEAVY = {
     "models/layers.py",
     *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "windows")),
     *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
-    *(f"training/{name}.py" for name in ("learner", "loop", "objective", "sampling")),
+    *(
+        f"training/{name}.py"
+        for name in ("learner", "loop", "objective", "sampling", "keeping", "team")
+    ),
     "training/weighing.py",
     "run/train.py",
 }

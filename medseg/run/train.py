@@ -29,7 +29,7 @@ from medseg.run.site import memory_gib, settled
 from medseg.training import Training
 from medseg.training.history import Epoch
 from medseg.training.learner import Learner
-from medseg.training.loop import Loop
+from medseg.training.loop import Listening, Loop
 from medseg.training.objective import Objective
 from medseg.training.sampling import Case, Sampler
 
@@ -66,6 +66,7 @@ def train(
     studies = _labelled(pipeline)
     parts = split(list(studies), recipe, fold)
     check_growth(recipe, step, parts)
+    _check_patience(recipe, parts)
     limit = memory_gib(site or Site())
     with held(model):
         asked = ModelFolder(model, pipeline, step)
@@ -83,17 +84,26 @@ def train(
             learner=_learner(pipeline, folder.step, recipe, watch),
             sampler=sampler,
             folder=model,
-            digest=asked.digest(parts),
+            digests=asked.digests(parts),
             validate=(lambda: _dice(now().trained(), checked, watch)) if checked else None,
-            watch=lambda epoch, spent: _tell(folder, loop, epoch, spent, watch),
+            listening=Listening(
+                epoch=lambda epoch, spent: _tell(folder, loop, epoch, spent, watch),
+                kept=lambda network: folder.of(network).write_pipeline(),
+            ),
             grower=grows,
-            kept=lambda network: folder.of(network).write_pipeline(),
         )
         loop.run()
-        dice = next((e.dice for e in reversed(loop.epochs) if e.dice), {})
+        now().write_pipeline()
+        dice = loop.dice
         summary = TrainSummary(model, parts, loop.seconds / 60, loop.learner.iteration, dice)
         now().finish(parts, summary.minutes, summary.iterations, dice, grows.rows if grows else ())
     return summary
+
+
+def _check_patience(recipe: Training, parts: Split) -> None:
+    if recipe.patience is not None and not parts.validated:
+        told = "training.patience is by validation; give a --fold to hold out"
+        raise PipelineError("E_CONFIG", told)
 
 
 def trainable(pipeline: Pipeline) -> tuple[Training, Asking]:
