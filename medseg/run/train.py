@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 
@@ -14,11 +15,12 @@ from medseg.execution import serial
 from medseg.image import Study
 from medseg.image.resampling import resample_labels
 from medseg.inference import Slices, SlidingWindow
-from medseg.io import find_studies, read_labels, read_scan
+from medseg.io import read_labels, read_scan
 from medseg.metrics import Comparison, Dice
 from medseg.models.device import densely, device_named
 from medseg.models.weights import load_weights
 from medseg.pipeline import Pipeline, Site
+from medseg.run.audit import Where, audit, read_looks, tell, write_looks
 from medseg.run.events import EpochDone, Note, StageStarted, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.folds import Split, split
@@ -33,6 +35,7 @@ from medseg.training.loop import Listening, Loop
 from medseg.training.objective import Objective
 from medseg.training.sampling import Case, Sampler
 
+AUDIT = "audit.json"
 Asking = SlidingWindow | Slices
 Dices = Mapping[str, float | None]
 
@@ -63,12 +66,12 @@ def train(
     """
     pipeline = settled(pipeline, site or Site())
     recipe, step = trainable(pipeline)
-    studies = _labelled(pipeline)
-    parts = split(list(studies), recipe, fold)
-    check_growth(recipe, step, parts)
-    _check_patience(recipe, parts)
     limit = memory_gib(site or Site())
     with held(model):
+        studies = _sound(pipeline, model, limit, watch)
+        parts = split(list(studies), recipe, fold)
+        check_growth(recipe, step, parts)
+        _check_patience(recipe, parts)
         asked = ModelFolder(model, pipeline, step)
         asked.begin([studies[name] for name in parts.held_out])
         cases = _cases(pipeline, [studies[name] for name in parts.trained_on], limit, watch)
@@ -124,19 +127,25 @@ def trainable(pipeline: Pipeline) -> tuple[Training, Asking]:
     return pipeline.training, steps[0]
 
 
-def _labelled(pipeline: Pipeline) -> dict[str, Study]:
-    where = pipeline.input
-    if where.path is None:
+def _sound(pipeline: Pipeline, model: Path, limit: float, watch: Watch) -> dict[str, Study]:
+    """The studies with nothing wrong; all others are told, and left out."""
+    place = pipeline.input
+    if place.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
-    found = find_studies(where.path, reference=where.reference, channels=where.channels)
-    studies = {study.name: study for study in found.studies if study.reference is not None}
-    if not studies:
-        raise InputError(
-            "E_NO_INPUT",
-            f"{len(found.studies)} studies and no reference mask among them; give --reference",
-            where.path,
-        )
-    return studies
+    where = Where(place.path, place.reference, place.channels, replace(place, memory_gib=limit))
+    asked = sha256(repr((pipeline.labels, replace(place, memory_gib=None))).encode()).hexdigest()
+    found = audit(
+        where,
+        pipeline.labels,
+        known=read_looks(model / AUDIT, asked),
+        keep=lambda looks: write_looks(model / AUDIT, looks, asked),
+        watch=watch,
+    )
+    tell(found, watch)
+    if not found.studies:
+        told = f"none of the {len(found.found.studies)} studies is fit to be trained on"
+        raise InputError("E_NO_INPUT", told, place.path)
+    return {study.name: study for study in found.studies}
 
 
 def _cases(pipeline: Pipeline, studies: Sequence[Study], limit: float, watch: Watch) -> list[Case]:
