@@ -31,6 +31,7 @@ MAY_BE_HEAVY = {
         for name in ("learner", "loop", "objective", "sampling", "keeping", "team")
     ),
     "training/weighing.py",
+    "run/sizing.py",
     "run/train.py",
 }
 # What a network builds is torch through and through; its options are not.
