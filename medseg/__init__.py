@@ -4,8 +4,8 @@
 
     result = medseg.run("pipelines/quickstart.yaml", output="out/quickstart")
 
-``run``, ``train`` and ``evaluate`` are the verbs of the command line; they return values and
-raise ``MedsegError``s. Everything is imported when it is first asked for.
+``run``, ``plan``, ``train`` and ``evaluate`` are the verbs of the command line; they return
+values and raise ``MedsegError``s. Everything is imported when it is first asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medseg.errors import MedsegError
 if TYPE_CHECKING:
     from medseg.io import find_studies
     from medseg.pipeline import load_pipeline
-    from medseg.run.verbs import evaluate, run, train
+    from medseg.run.verbs import evaluate, plan, run, train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "evaluate",
     "find_studies",
     "load_pipeline",
+    "plan",
     "run",
     "train",
 ]
@@ -35,6 +36,7 @@ _HOMES = {
     "evaluate": "medseg.run.verbs",
     "find_studies": "medseg.io",
     "load_pipeline": "medseg.pipeline",
+    "plan": "medseg.run.verbs",
     "train": "medseg.run.verbs",
 }
 

@@ -28,8 +28,12 @@ MAY_BE_HEAVY = {
     *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "windows")),
     *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
     *(f"inference/{name}.py" for name in ("by_torch", "foresight", "ring", "transfer")),
-    *(f"training/{name}.py" for name in ("learner", "loop", "objective", "sampling")),
+    *(
+        f"training/{name}.py"
+        for name in ("learner", "loop", "objective", "sampling", "keeping", "team")
+    ),
     "training/weighing.py",
+    "run/sizing.py",
     "run/train.py",
 }
 # What a network builds is torch through and through; its options are not.

@@ -13,6 +13,7 @@ import click
 
 from medseg import __version__
 from medseg.cli.look import check, doctor, ls, models, schema, steps
+from medseg.cli.plan import plan
 from medseg.cli.work import evaluate, run, train
 from medseg.errors import MedsegError
 
@@ -58,5 +59,5 @@ def main() -> None:
     """
 
 
-for command in (run, train, evaluate, check, ls, steps, models, schema, doctor):
+for command in (run, plan, train, evaluate, check, ls, steps, models, schema, doctor):
     main.add_command(command)

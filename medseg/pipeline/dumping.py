@@ -160,29 +160,30 @@ def _yaml(said: Mapping[str, Any]) -> str:
 
 def _lines(key: str, value: Any) -> list[str]:
     """Long sections and lists of steps run down the page, everything else along the line."""
-    line = f"{_flow(key)}: {_flow(value)}"
+    line = f"{flow(key)}: {flow(value)}"
     nested = isinstance(value, dict) and any(isinstance(one, dict) for one in value.values())
     if nested or (value and isinstance(value, dict) and len(line) > _LONG):
         inner = [line for name, one in value.items() for line in _lines(name, one)]
-        return [f"{_flow(key)}:", *(f"  {line}" for line in inner)]
+        return [f"{flow(key)}:", *(f"  {line}" for line in inner)]
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         items = [line for item in value for line in _item(item)]
-        return [f"{_flow(key)}:", *(f"  {line}" for line in items)]
+        return [f"{flow(key)}:", *(f"  {line}" for line in items)]
     return [line]
 
 
 def _item(item: Any) -> list[str]:
     if not isinstance(item, dict) or not item:
-        return [f"- {_flow(item)}"]
+        return [f"- {flow(item)}"]
     inner = [line for name, one in item.items() for line in _lines(name, one)]
     return [f"- {inner[0]}", *(f"  {line}" for line in inner[1:])]
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
+    """A value on one line of YAML."""
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_flow(key)}: {_flow(one)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(f'{flow(key)}: {flow(one)}' for key, one in value.items())}}}"
     if isinstance(value, list):
-        return f"[{', '.join(map(_flow, value))}]"
+        return f"[{', '.join(map(flow, value))}]"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, float):

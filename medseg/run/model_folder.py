@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +21,18 @@ from medseg.pipeline import Pipeline, dump_pipeline
 from medseg.run.folds import Split
 from medseg.run.records import versions
 from medseg.run.tables import csv_bytes
+from medseg.training import Training
 from medseg.training.growth import Grown, growth_csv
 from medseg.training.history import Epoch, history_csv, history_png
 
 WEIGHTS = "weights.safetensors"
+_FREE: Mapping[str, Any] = {
+    one.name: one.default
+    for one in fields(Training)
+    if one.name
+    in ("patience", "validate", "validate_minutes", "validate_epochs", "checkpoint_minutes")
+}
+"""What of a recipe may change before a training goes on, as it is when nothing is said."""
 INTENDED_USE = "Research. Not a medical device; not for diagnosis or treatment."
 
 
@@ -66,10 +74,20 @@ class ModelFolder:
         )
         return self._with_weights(Path(WEIGHTS), bare)
 
-    def digest(self, parts: Split) -> str:
-        """What a checkpoint must agree with to be taken up: pipeline, recipe and studies."""
-        text = dump_pipeline(self.described()) + repr(parts) + repr(self._begun_from())
-        return sha256(text.encode()).hexdigest()
+    def digests(self, parts: Split) -> tuple[str, ...]:
+        """What a checkpoint must agree with to be taken up: pipeline, recipe and studies.
+
+        Budgets may change, and when to validate: a run that ended can go on. The second is what
+        earlier versions wrote, budget and all.
+        """
+        described, begun = self.described(), repr(self._begun_from())
+        studies = repr(replace(parts, validated=()))
+        training = described.training and replace(
+            described.training, **{"max_minutes": None, "max_epochs": 1, **_FREE}
+        )
+        lasting = dump_pipeline(replace(described, training=training)) + studies + begun
+        earlier = dump_pipeline(described) + repr(parts) + begun
+        return _digest(lasting), _digest(earlier)
 
     def _begun_from(self) -> str | None:
         """The digest of the weights that training went on from, None where it began anew."""
@@ -152,6 +170,10 @@ class ModelFolder:
             "versions": dict(versions()),
         }
         write_atomically(self.path / "card.json", _json(card))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def _json(said: Mapping[str, Any]) -> bytes:

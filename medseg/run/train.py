@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 
@@ -14,11 +15,12 @@ from medseg.execution import serial
 from medseg.image import Study
 from medseg.image.resampling import resample_labels
 from medseg.inference import Slices, SlidingWindow
-from medseg.io import find_studies, read_labels, read_scan
+from medseg.io import read_labels, read_scan
 from medseg.metrics import Comparison, Dice
 from medseg.models.device import densely, device_named
 from medseg.models.weights import load_weights
 from medseg.pipeline import Pipeline, Site
+from medseg.run.audit import Where, audit, read_looks, tell, write_looks
 from medseg.run.events import EpochDone, Note, StageStarted, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.folds import Split, split
@@ -29,10 +31,11 @@ from medseg.run.site import limits_of, settled
 from medseg.training import Training
 from medseg.training.history import Epoch
 from medseg.training.learner import Learner
-from medseg.training.loop import Loop
+from medseg.training.loop import Listening, Loop
 from medseg.training.objective import Objective
 from medseg.training.sampling import Case, Sampler
 
+AUDIT = "audit.json"
 Asking = SlidingWindow | Slices
 Dices = Mapping[str, float | None]
 
@@ -63,11 +66,12 @@ def train(
     """
     pipeline = settled(pipeline, site or Site())
     recipe, step = trainable(pipeline)
-    studies = _labelled(pipeline)
-    parts = split(list(studies), recipe, fold)
-    check_growth(recipe, step, parts)
     limit = limits_of(site or Site()).memory_gib
     with held(model):
+        studies = _sound(pipeline, model, limit, watch)
+        parts = split(list(studies), recipe, fold)
+        check_growth(recipe, step, parts)
+        _check_patience(recipe, parts)
         asked = ModelFolder(model, pipeline, step)
         asked.begin([studies[name] for name in parts.held_out])
         cases = _cases(pipeline, [studies[name] for name in parts.trained_on], limit, watch)
@@ -83,17 +87,26 @@ def train(
             learner=_learner(pipeline, folder.step, recipe, watch),
             sampler=sampler,
             folder=model,
-            digest=asked.digest(parts),
+            digests=asked.digests(parts),
             validate=(lambda: _dice(now().trained(), checked, watch)) if checked else None,
-            watch=lambda epoch, spent: _tell(folder, loop, epoch, spent, watch),
+            listening=Listening(
+                epoch=lambda epoch, spent: _tell(folder, loop, epoch, spent, watch),
+                kept=lambda network: folder.of(network).write_pipeline(),
+            ),
             grower=grows,
-            kept=lambda network: folder.of(network).write_pipeline(),
         )
         loop.run()
-        dice = next((e.dice for e in reversed(loop.epochs) if e.dice), {})
+        now().write_pipeline()
+        dice = loop.dice
         summary = TrainSummary(model, parts, loop.seconds / 60, loop.learner.iteration, dice)
         now().finish(parts, summary.minutes, summary.iterations, dice, grows.rows if grows else ())
     return summary
+
+
+def _check_patience(recipe: Training, parts: Split) -> None:
+    if recipe.patience is not None and not parts.validated:
+        told = "training.patience is by validation; give a --fold to hold out"
+        raise PipelineError("E_CONFIG", told)
 
 
 def trainable(pipeline: Pipeline) -> tuple[Training, Asking]:
@@ -114,21 +127,25 @@ def trainable(pipeline: Pipeline) -> tuple[Training, Asking]:
     return pipeline.training, steps[0]
 
 
-def _labelled(pipeline: Pipeline) -> dict[str, Study]:
-    where = pipeline.input
-    if where.path is None:
+def _sound(pipeline: Pipeline, model: Path, limit: float | None, watch: Watch) -> dict[str, Study]:
+    """The studies with nothing wrong; all others are told, and left out."""
+    place = pipeline.input
+    if place.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
-    found = find_studies(
-        where.path, reference=where.reference, channels=where.channels, series=where.series
+    where = Where(place.path, place.reference, place.channels, replace(place, memory_gib=limit))
+    asked = sha256(repr((pipeline.labels, replace(place, memory_gib=None))).encode()).hexdigest()
+    found = audit(
+        where,
+        pipeline.labels,
+        known=read_looks(model / AUDIT, asked),
+        keep=lambda looks: write_looks(model / AUDIT, looks, asked),
+        watch=watch,
     )
-    studies = {study.name: study for study in found.studies if study.reference is not None}
-    if not studies:
-        raise InputError(
-            "E_NO_INPUT",
-            f"{len(found.studies)} studies and no reference mask among them; give --reference",
-            where.path,
-        )
-    return studies
+    tell(found, watch)
+    if not found.studies:
+        told = f"none of the {len(found.found.studies)} studies is fit to be trained on"
+        raise InputError("E_NO_INPUT", told, place.path)
+    return {study.name: study for study in found.studies}
 
 
 def _cases(

@@ -12,6 +12,8 @@ from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
     from medseg.run.evaluate import EvaluationSummary
+    from medseg.run.plan import PlanSummary
+    from medseg.run.planning import Wish
     from medseg.run.predict import RunSummary
     from medseg.run.train import TrainSummary
 
@@ -82,6 +84,30 @@ def train(  # noqa: PLR0913 - as many as the command line has
         chosen = replace(chosen, training=replace(chosen.training, folds=Path(folds)))
     held_out = None if fold is None else str(fold)
     return trained(chosen, Path(model), _site(site), fold=held_out, watch=watch)
+
+
+def plan(  # noqa: PLR0913 - as many as the command line has
+    data: Named,
+    wish: Wish,
+    *,
+    name: str | None = None,
+    reference: Named | None = None,
+    channels: Sequence[str] = ("image",),
+    labels: Named | None = None,
+    watch: Watch = unheard,
+) -> PlanSummary:
+    """Audit a data set and plan a pipeline for it; as ``medseg plan`` does.
+
+    Labels are those of a YAML file, or those that the data set names, or every value of its
+    masks. Raises MedsegError.
+    """
+    from medseg.run.audit import Where
+    from medseg.run.plan import plan as made
+
+    place = Where(Path(data), None if reference is None else Path(reference), tuple(channels))
+    table = None if labels is None else load_labels(Path(labels))
+    called = name or place.path.resolve().name.partition(".")[0] or "planned"
+    return made(place, called, wish, table, watch)
 
 
 def evaluate(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from medseg.models.growth import Growing, Move
 from medseg.training.growth import Grown, Growth
+from medseg.training.history import mean_dice
 from medseg.training.learner import Learner
 from medseg.training.weighing import Batch, Cost, Proposal, Weighing, built, cost
 
@@ -75,7 +75,7 @@ class Grower:
 
     def after(self, learner: Learner, dice: Mapping[str, float | None], spent: float) -> Learner:
         """Hear the Dice of the labels that was asked for; gives the learner to go on from."""
-        mean = _mean(dice)
+        mean = mean_dice(dice)
         if self._probe is not None:
             return self._judged(learner, mean)
         last, self.dice = self.dice, mean
@@ -184,8 +184,3 @@ _KEPT = ("looked", "dice", "turn", "refused", "over", "wanted")
 
 def _name(move: Move) -> str:
     return f"{move.operator} {move.where}"
-
-
-def _mean(dice: Mapping[str, float | None]) -> float:
-    """Over the labels that any study has."""
-    return fmean([value for value in dice.values() if value is not None] or [0.0])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
 
 from medseg.image import Labels
 
@@ -32,6 +34,40 @@ class Epoch:
             value = self.dice.get(name)
             row[f"dice_{name}"] = "" if value is None else f"{value:.4f}"
         return row
+
+
+def mean_dice(dice: Mapping[str, float | None]) -> float:
+    """Over the labels that any study has; 0 where none has."""
+    return fmean([value for value in dice.values() if value is not None] or [0.0])
+
+
+@dataclass
+class Best:
+    """The best mean Dice over labels so far, its weights, and how often there was none better."""
+
+    dice: float | None = None
+    waited: int = 0
+    weights: dict[str, Any] | None = None
+
+    def hear(self, dice: Mapping[str, float | None], weights: Callable[[], Any]) -> None:
+        """Take note of a validation, and of the weights it was of where none was better."""
+        if all(value is None for value in dice.values()):
+            return
+        mean = mean_dice(dice)
+        if self.dice is None or mean > self.dice:
+            self.dice, self.waited = mean, 0
+            self.weights = {key: one.detach().clone() for key, one in weights().items()}
+        else:
+            self.waited += 1
+
+    def state(self) -> dict[str, Any]:
+        """All that a later run needs."""
+        return {"dice": self.dice, "waited": self.waited, "weights": self.weights}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``; an empty one is that of an earlier version."""
+        self.dice, self.waited = state.get("dice"), state.get("waited", 0)
+        self.weights = state.get("weights")
 
 
 def history_csv(epochs: Sequence[Epoch], labels: Labels) -> bytes:

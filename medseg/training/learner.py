@@ -141,6 +141,7 @@ class Learner:
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "iteration": self.iteration,
+            "learning_rate": self.learning_rate,
             "grown_at": self.grown_at,
         }
 
@@ -151,4 +152,5 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self.iteration = state["iteration"]
+        self.learning_rate = state.get("learning_rate", 0.0)
         self.grown_at = state.get("grown_at")

@@ -28,7 +28,10 @@ class Training(Step):
     project's checkpoint, to go on from.
     ``folds`` is a JSON file ``{fold: [study, ...]}``; without one, studies are dealt to
     ``fold_count`` folds by the seed. ``validate`` studies of the fold that is held out are
-    segmented every ``validate_minutes``. ``growth`` lets a network that can grow do so.
+    segmented every ``validate_minutes``, or every ``validate_epochs`` where that is set. After
+    ``patience`` validations in a row without a better mean Dice training ends, and the best
+    weights are kept. A run that ended goes on where it gets a larger budget. ``growth`` lets a
+    network that can grow do so.
     """
 
     label_fields: ClassVar[tuple[str, ...]] = ("label_weights",)
@@ -55,6 +58,8 @@ class Training(Step):
     fold_count: int = 5
     validate: int = 8
     validate_minutes: float = 5.0
+    validate_epochs: int | None = None
+    patience: int | None = None
     checkpoint_minutes: float = 3.0
     growth: Growth | None = None
     seed: int = 0
@@ -62,24 +67,37 @@ class Training(Step):
     def __post_init__(self) -> None:
         if self.max_minutes is None and self.max_epochs is None:
             raise ValueError("training needs a budget: max_minutes, max_epochs or both")
-        for name, least in (("batch", 1), ("batches", 1), ("fold_count", 2), ("validate", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is at least {least}, not {getattr(self, name)}")
-        for name in ("foreground", "warm_up", "ema"):
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is at least {least}, not {value}")
+        for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} lies in [0, 1], not {getattr(self, name)}")
-        above = (
-            "max_minutes max_epochs learning_rate gradient_clip validate_minutes checkpoint_minutes"
-        )
-        for name in above.split():
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ValueError(f"{name} is above 0, not {getattr(self, name)}")
-        for name in ("weight_decay", "dice_weight", "cross_entropy_weight", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is 0 or more, not {getattr(self, name)}")
+        for name in _ABOVE_0:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is above 0, not {value}")
+        self._check_together()
+
+    def _check_together(self) -> None:
         if any(weight < 0 for weight in self.label_weights.values()):
             raise ValueError(f"label_weights are 0 or more, not {dict(self.label_weights)}")
+        if self.patience is not None and (self.validate == 0 or self.growth is not None):
+            raise ValueError("patience is by validation: validate is above 0, and growth is not")
         if self.dice_weight + self.cross_entropy_weight == 0:
             raise ValueError("dice_weight and cross_entropy_weight cannot both be 0")
         if min(self.patch) < 1:
             raise ValueError(f"patch has sides of at least 1 voxel, not {self.patch}")
+
+
+_LEAST = {
+    **{"batch": 1, "batches": 1, "fold_count": 2, "validate": 0},
+    **{"max_epochs": 1, "validate_epochs": 1, "patience": 1},
+    **{"weight_decay": 0, "dice_weight": 0, "cross_entropy_weight": 0, "seed": 0},
+}
+_SHARES = ("foreground", "warm_up", "ema")
+_ABOVE_0 = (
+    *("max_minutes", "learning_rate", "gradient_clip", "validate_minutes"),
+    "checkpoint_minutes",
+)

@@ -188,3 +188,19 @@ def test_two_networks_cannot_be_trained_at_once(studies: Path) -> None:
     twice = replace(recipe, inference=recipe.inference * 2)
     with pytest.raises(PipelineError, match="2 networks"):
         train(twice, studies / "model")
+
+
+def test_faults_are_told_before_training_and_their_studies_left_out(studies: Path) -> None:
+    ball_studies(studies, 7)
+    shutil.copy(studies / "images/study_00.nii.gz", studies / "images/study_05.nii.gz")
+    (studies / "labels/study_06.nii.gz").unlink()
+    heard: list[Event] = []
+    result = train(pipeline(studies), studies / "model", watch=heard.append)
+    told = [event.text for event in heard if isinstance(event, Note)]
+    assert [text.split(":")[1].strip() for text in told if "left out" in text] == [
+        "study_05", "study_06"
+    ]  # fmt: skip
+    assert result.split.trained_on == tuple(f"study_0{n}" for n in range(5))
+    first = next(n for n, event in enumerate(heard) if isinstance(event, EpochDone))
+    assert all(isinstance(e, EpochDone) is False for e in heard[:first])
+    assert max(n for n, e in enumerate(heard) if isinstance(e, Note)) < first
