@@ -191,9 +191,8 @@ def by_medseg(role: str, scan: Path, weights: Path, classes: int, work: Path) ->
     pipeline, output = work / f"{role}.yaml", work / f"out_{role}"
     text = pipeline_text(engine, precision, classes, weights)
     if role.endswith("_body"):
-        text = text.replace(
-            "  - spacing", f"  - crop_foreground: {{threshold: {BODY}}}\n  - spacing"
-        )
+        cut = f"  - crop_foreground: {{threshold: {BODY}}}\n"
+        text = text.replace("  - spacing", f"{cut}  - spacing")
     pipeline.write_text(text)
     result = medseg.run(pipeline, input=scan, output=output, overwrite=True)
     (outcome,) = result.outcomes

@@ -26,6 +26,7 @@ class SlidingWindow(Asked):
     ``engine`` is what computes the network: torch, or on a CPU openvino or onnxruntime with the
     same weights; auto is the fastest of them that is installed. ``precision`` is what it computes
     in; auto takes bfloat16 where the first study's mask agrees with float32's (Dice 0.995).
+    ``compile`` has torch compile it first: it needs a C++ compiler and a minute once.
     """
 
     window: tuple[int, int, int]
@@ -64,6 +65,7 @@ class Slices(Asked):
     ``engine`` is what computes the network: torch, or on a CPU openvino or onnxruntime with the
     same weights; auto is the fastest of them that is installed. ``precision`` is what it computes
     in; auto takes bfloat16 where the first study's mask agrees with float32's (Dice 0.995).
+    ``compile`` has torch compile it first: it needs a C++ compiler and a minute once.
     """
 
     window: tuple[int, int]

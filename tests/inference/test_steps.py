@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -296,3 +297,21 @@ def test_the_processor_is_always_there() -> None:
 def test_a_device_that_is_not_here_is_told_by_name(name: str) -> None:
     with pytest.raises(PipelineError, match="medseg doctor"):
         device_named(name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler has its own
+@pytest.mark.skipif(which("g++") is None, reason="there is no C++ compiler")
+def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
+    network = DynUNet(widths=(4, 6, 8))
+    step = SlidingWindow(
+        model=network, weights=saved(network, tmp_path), window=(8, 8, 8), mirror=(0,)
+    )
+    volume = scan(12, 9, 8)
+    said = replace(step, compile=True)(volume, TWO).data
+    assert torch.allclose(said, step(volume, TWO).data, atol=1e-5)
+
+
+def test_only_torch_compiles() -> None:
+    with pytest.raises(ValueError, match="compile is for engine torch"):
+        SlidingWindow(model=Pointwise(), window=(4, 4, 4), compile=True, engine="openvino")
