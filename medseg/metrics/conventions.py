@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from medseg.metrics.comparison import Comparison, Overlap
 from medseg.metrics.measure import BothEmpty, Measure, Reason
@@ -21,6 +22,9 @@ Values = dict[str, float | Reason]
 @dataclass(frozen=True)
 class Metric(Step, ABC):
     """A metric of each label, or several that are found together."""
+
+    # Whether the two masks could be exchanged: neither needs to be the truth.
+    symmetric: ClassVar[bool] = False
 
     both_empty: BothEmpty = "exclude"
 
