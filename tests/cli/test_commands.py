@@ -189,7 +189,7 @@ def test_the_command_line_is_stronger_than_the_file(balls: Path) -> None:
         *("run", balls, "--input", "images/study_02.nii.gz", "--reference", "labels"),
         *("--output", "more", "--set", "inference.0.minimum=1e9", "--set", "postprocess=[]"),
     )
-    assert "ball     0.000  0.0000  1" in result.stdout
+    assert "ball     0.000  0.0000  0.0000  1" in result.stdout
 
 
 @pytest.mark.parametrize(

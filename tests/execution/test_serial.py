@@ -139,7 +139,7 @@ def test_threads_give_outcomes_in_the_order_of_the_items() -> None:
     def work(number: int) -> int:
         if number == 2:
             raise StudyError("E_EMPTY_FILE", "holds no bytes")
-        sleep(0.02 * (5 - number) / 5)
+        sleep(0.02 * (8 - number) / 8)
         return number * 10
 
     for jobs in (1, 3):
