@@ -222,6 +222,18 @@ CAUTIONS: Final = {
         "The first study was done in two precisions, to choose one for all.",
         "Nothing to do; the message says how well the two agreed and which is taken.",
     ),
+    "W_BORDER": (
+        "A label reaches the edge of the scan.",
+        "Its volume may be that of a part; see whether the scan shows all of it.",
+    ),
+    "W_FRAGMENTS": (
+        "A label is in many pieces.",
+        "Look at the mask; a remove_small or keep_largest step may be wanted.",
+    ),
+    "W_VOLUME": (
+        "A label's volume is outside the range that was given or seen in training.",
+        "Look at the mask, and whether the scan is of the kind that the model knows.",
+    ),
     "W_EMPTY_MASK": (
         "No label was found in the scan.",
         "Look at the scan; that there is nothing may be true.",

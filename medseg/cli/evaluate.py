@@ -48,6 +48,8 @@ class _WithReaders(click.Command):
 @click.option("--table", type=ANY_PATH, help="A CSV of studies: patient, and columns for --by.")
 @click.option("--by", multiple=True, metavar="COLUMN", help="Results by this column as well.")
 @click.option("--patient", default="patient", metavar="COLUMN", help="Which studies are of one.")
+@click.option("--instances", is_flag=True, help="Write instances.csv, a line for each lesion.")
+@click.option("--flags", is_flag=True, help="Flag predictions at edges or in many pieces.")
 @click.option("--jobs", type=click.IntRange(1), help="Studies at once; as many as cores.")
 @click.option("--output", type=ANY_PATH, required=True, help="The folder that takes the tables.")
 @click.pass_context
@@ -78,6 +80,8 @@ def evaluate(ctx: click.Context, /, output: Path, **said: Any) -> None:
 
 
 def _how(said: dict[str, Any]) -> Asked:
+    from medseg.metrics import Lesions
+    from medseg.metrics.quality import Quality
     from medseg.run.verbs import how_to_evaluate
 
     try:
@@ -89,6 +93,8 @@ def _how(said: dict[str, Any]) -> Asked:
             by=tuple(said["by"]),
             patient=said["patient"],
             jobs=said["jobs"],
+            lesions=Lesions() if said["instances"] else None,
+            quality=Quality() if said["flags"] else None,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -37,6 +37,10 @@ class Metric(Step, ABC):
     def values(self, comparison: Comparison, label: str) -> Values:
         """The results of a label that at least one of the masks has."""
 
+    def undefined(self) -> Values:
+        """The results of a label that neither mask has."""
+        return dict.fromkeys(self.agreed, "both_empty")
+
     def __call__(self, comparison: Comparison) -> tuple[Measure, ...]:
         """The measures of every label, in the order of the table."""
         return tuple(
@@ -54,7 +58,7 @@ class Metric(Step, ABC):
     def _found(self, comparison: Comparison, label: str) -> Values:
         if empty(comparison.counts[label]) != "both_empty":
             return self.values(comparison, label)
-        return self.agreed if self.both_empty == "one" else dict.fromkeys(self.agreed, "both_empty")
+        return self.agreed if self.both_empty == "one" else self.undefined()
 
 
 def empty(counts: Overlap) -> Reason | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from medseg.errors import InputError, MedsegError
 from medseg.execution import threaded
 from medseg.image import Label, Labels, Study
 from medseg.io import find_masks, read_labels, study_attributes, values_in
-from medseg.metrics import Comparison
+from medseg.metrics import Comparison, Lesions
+from medseg.metrics.quality import Quality
 from medseg.run.events import Note, State, StudyDone, StudyStarted, Watch, unheard
 from medseg.run.folder import held
+from medseg.run.instances import instance_rows, write_instances
 from medseg.run.records import Record, failed, measured, rounded, warnings_of, write_record
 from medseg.run.statistics import Cohort, write_statistics
 from medseg.run.tables import write_tables
@@ -37,7 +39,8 @@ class Asked:
 
     ``jobs`` studies are at work at once, None as many as the machine has cores. ``table`` is a CSV
     of studies; its column ``patient`` says which studies are of one patient, and the columns ``by``
-    are those to part the results by.
+    are those to part the results by. ``lesions`` is the rule by which instances.csv is made, None
+    for none; ``quality`` what is flagged in the predictions, None for nothing.
     """
 
     metrics: Sequence[Step]
@@ -46,6 +49,8 @@ class Asked:
     table: Path | None = None
     by: tuple[str, ...] = ()
     patient: str = "patient"
+    lesions: Lesions | None = None
+    quality: Quality | None = None
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
@@ -98,13 +103,14 @@ def evaluated(
         [path for study in found.studies for path in (study.images[0], study.reference) if path],
         jobs,
     )
-    work = _Work(labels, asked.metrics, threads)
+    work = _Work(replace(asked, labels=labels), threads)
     with held(output):
         records, failures = worked_through(work, found.studies, jobs, watch)
         for record in records:
             write_record(output, record)
         summary = write_tables(output, records)
         write_statistics(output, records, cohort)
+        write_instances(output, records)
     return EvaluationSummary(output, failures, summary, records)
 
 
@@ -112,23 +118,28 @@ def evaluated(
 class _Work:
     """The comparison of one study; a call gives its record."""
 
-    labels: Labels
-    metrics: Sequence[Step]
+    asked: Asked
     threads: int
 
     def __call__(self, study: Study) -> Record:
+        asked = self.asked
         assert study.reference is not None  # masks without one are no studies here
-        reference, told = read_labels(study.reference, self.labels)
-        mask, more = read_labels(study.images[0], self.labels, reference.grid)
+        assert asked.labels is not None  # found in the masks where none were given
+        reference, told = read_labels(study.reference, asked.labels)
+        mask, more = read_labels(study.images[0], asked.labels, reference.grid)
         comparison = Comparison(mask, reference, self.threads)
-        return {
+        flags = asked.quality.flags(mask) if asked.quality is not None else ()
+        record = {
             "study": study.name,
             "state": "done",
             "volumes_ml": [rounded(mask.volumes_ml())],
             "reference_volumes_ml": rounded(reference.volumes_ml()),
-            "metrics": measured(m for metric in self.metrics for m in metric(comparison)),
-            "warnings": warnings_of([*told, *more]),
+            "metrics": measured(m for metric in asked.metrics for m in metric(comparison)),
+            "warnings": warnings_of([*told, *more, *flags]),
         }
+        if asked.lesions is not None:
+            record["instances"] = instance_rows(mask, reference, asked.lesions)
+        return record
 
 
 def worked_through(

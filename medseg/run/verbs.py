@@ -117,8 +117,8 @@ def how_to_evaluate(
 
     Without either every value in a mask is a label. ``metrics`` are names of ``medseg steps
     metrics`` with their defaults; without them the pipeline's, or Dice, IoU, the difference of
-    volumes, HD95, ASSD and NSD. ``table`` is a CSV of studies; ``jobs``, ``by`` and ``patient``
-    are as in ``medseg evaluate``. Raises PipelineError, ValueError for names there are not.
+    volumes, HD95, ASSD and NSD. ``table`` is a CSV of studies; the other options are those of
+    ``Asked``. Raises PipelineError, ValueError for names there are not.
     """
     from medseg.metrics import METRICS
     from medseg.run.evaluate import Asked
