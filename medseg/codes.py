@@ -293,6 +293,18 @@ CAUTIONS: Final = {
         "DICOM files that may have been slices cannot be read.",
         "They were left out; copy them again if the scan's ends are cut.",
     ),
+    "W_BORDER": (
+        "A label reaches the edge of the scan.",
+        "Its volume may be that of a part; see whether the scan shows all of it.",
+    ),
+    "W_FRAGMENTS": (
+        "A label is in many pieces.",
+        "Look at the mask; a remove_small or keep_largest step may be wanted.",
+    ),
+    "W_VOLUME": (
+        "A label's volume is outside the range that was given or seen in training.",
+        "Look at the mask, and whether the scan is of the kind that the model knows.",
+    ),
     "W_EMPTY_MASK": (
         "No label was found in the scan.",
         "Look at the scan; that there is nothing may be true.",

@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 import click
 
 from medseg import __version__
+from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
-from medseg.cli.work import evaluate, run, train
+from medseg.cli.work import run, train
 from medseg.errors import MedsegError
 
 WRONG, INTERRUPTED, TERMINATED = 2, 130, 143

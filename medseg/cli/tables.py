@@ -10,8 +10,10 @@ import click
 from medseg.cli.complaints import shown
 
 if TYPE_CHECKING:
+    from medseg.run.comparing import ComparisonSummary
     from medseg.run.evaluate import EvaluationSummary
     from medseg.run.predict import Plan, RunSummary
+    from medseg.run.readers import ReadersSummary
     from medseg.run.train import TrainSummary
 
 
@@ -45,6 +47,48 @@ def tell_evaluation(summary: EvaluationSummary) -> None:
     done = summary.summary["done"]
     failed = f", {len(summary.failures)} failed" if summary.failures else ""
     click.echo(f"{done} compared{failed}: {shown(str(summary.output))}")
+
+
+def tell_comparison(summary: ComparisonSummary) -> None:
+    """Each run's metrics, then the differences of pairs of runs with interval and p-value."""
+    for name, one in summary.runs.items():
+        click.echo(f"{shown(name)}:")
+        tell_evaluation(one)
+        click.echo()
+    head = ("one", "other", "metric", "label", "n", "difference", "95 %", "", "p (Holm)")
+    rows = [
+        (
+            *(str(one[key]) for key in ("one", "other", "metric", "label", "n")),
+            *(_number(one[key], 4) for key in ("mean", "low", "high", "p_holm")),
+        )
+        for one in summary.differences
+    ]
+    for line in aligned([head, *rows]) if rows else ():
+        click.echo(line)
+    click.echo(f"{len(summary.runs)} runs compared: {shown(str(summary.output))}")
+
+
+def tell_readers(summary: ReadersSummary) -> None:
+    """By label and share, the model's agreement with readers beside that among readers."""
+    said = summary.agreement
+    head = ("label", "metric", "n", "model", "readers", "index", "95 %", "", "within the readers")
+    rows = [
+        (
+            label,
+            metric,
+            str(one["n"]),
+            *(_number(one[key], 4) for key in ("model", "readers", "index", "low", "high")),
+            one["within"] or "-",
+        )
+        for label, metrics in said["among_readers"].items()
+        for metric, one in metrics.items()
+        if one is not None
+    ]
+    for line in aligned([head, *rows]) if rows else ():
+        click.echo(line)
+    _tell_failures({name: str(error) for name, error in summary.failures.items()})
+    count = f"{said['studies']} studies, {len(said['readers'])} readers"
+    click.echo(f"{count}: {shown(str(summary.output))}")
 
 
 def tell_training(summary: TrainSummary) -> None:
@@ -101,20 +145,25 @@ def tell_descriptions(found: Mapping[str, str]) -> None:
 def _tell_measures(summary: Mapping[str, Any]) -> None:
     volumes, metrics = summary["mean_volume_ml"], summary["metrics"]
     names = list(dict.fromkeys(name for by_metric in metrics.values() for name in by_metric))
-    head = ["label", "mean ml", *(cell for name in names for cell in (name, "n"))]
+    # One count says it all where every metric of a label has as many values.
+    once = all(len({one["n"] for one in found.values()}) == 1 for found in metrics.values())
+    counted = names[-1:] if once else names
+    head = ["label", "mean ml"]
+    for name in names:
+        head += [name, "n"] if name in counted else [name]
     rows = [
-        [label, _number(volumes.get(label), 3), *_cells(metrics.get(label, {}), names)]
+        [label, _number(volumes.get(label), 3), *_cells(metrics.get(label, {}), names, counted)]
         for label in dict.fromkeys([*volumes, *metrics])
     ]
     for line in aligned([head, *rows]) if rows else ():
         click.echo(line)
 
 
-def _cells(of_label: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+def _cells(of_label: Mapping[str, Any], names: Sequence[str], counted: Sequence[str]) -> list[str]:
     cells = []
     for name in names:
         one = of_label.get(name, {"mean": None, "n": 0})
-        cells += [_number(one["mean"], 4), str(one["n"])]
+        cells += [_number(one["mean"], 4), *([str(one["n"])] if name in counted else [])]
     return cells
 
 

@@ -1,4 +1,4 @@
-"""The commands that do the work: run, train, evaluate."""
+"""The commands that do the work: run and train."""
 
 from __future__ import annotations
 
@@ -91,37 +91,3 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     with watching() as watch:
         summary = verbs.train(wanted, output, folds=folds, fold=fold, site=chosen, watch=watch)
     tell_training(summary)
-
-
-@click.command()
-@click.option("--predictions", type=ANY_PATH, required=True, help="Masks of any tool.")
-@click.option("--references", type=ANY_PATH, required=True, help="Masks of the same names.")
-@click.option("--pipeline", type=ANY_PATH, help="Labels and metrics of this pipeline.")
-@click.option("--labels", type=ANY_PATH, help="A YAML file with 'labels:' and 'ignore:'.")
-@click.option("--output", type=ANY_PATH, required=True, help="The folder that takes the tables.")
-@click.pass_context
-def evaluate(
-    ctx: click.Context,
-    predictions: Path,
-    references: Path,
-    pipeline: Path | None,
-    labels: Path | None,
-    output: Path,
-) -> None:
-    """Compare masks with references: Dice, IoU and volumes, label by label.
-
-    Without --pipeline or --labels every value in a reference is a label of its own.
-    """
-    if pipeline is not None and labels is not None:
-        raise click.UsageError("--pipeline and --labels both name the labels; give one")
-    from medseg.cli.progress import watching
-    from medseg.cli.tables import tell_evaluation
-    from medseg.run import verbs
-
-    with watching() as watch:
-        summary = verbs.evaluate(
-            predictions, references, output, pipeline=pipeline, labels=labels, watch=watch
-        )
-    tell_evaluation(summary)
-    if summary.failures:
-        ctx.exit(FAILED)

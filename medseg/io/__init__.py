@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from medseg.io.for_monai import monai_reader
     from medseg.io.geometry import Geometry, tolerance_mm
     from medseg.io.label_table import write_label_table
-    from medseg.io.layouts import Found, find_studies
+    from medseg.io.layouts import Found, find_masks, find_studies
     from medseg.io.layouts_manifest import study_attributes
     from medseg.io.options import ReadOptions
-    from medseg.io.reference import has_no_grid, read_label_values, read_labels
+    from medseg.io.reference import has_no_grid, read_label_values, read_labels, values_in
     from medseg.io.scan import Scan, digests_of, grid_of, read_scan
     from medseg.io.stream import sha256_of
     from medseg.io.write import write_mask
@@ -26,10 +26,10 @@ _HOMES = {
     "atomic": ("remove_leftovers", "write_atomically"),
     "geometry": ("Geometry", "tolerance_mm"),
     "label_table": ("write_label_table",),
-    "layouts": ("Found", "find_studies"),
+    "layouts": ("Found", "find_masks", "find_studies"),
     "layouts_manifest": ("study_attributes",),
     "options": ("ReadOptions",),
-    "reference": ("has_no_grid", "read_label_values", "read_labels"),
+    "reference": ("has_no_grid", "read_label_values", "read_labels", "values_in"),
     "scan": ("Scan", "digests_of", "grid_of", "read_scan"),
     "stream": ("sha256_of",),
     "write": ("write_mask",),
@@ -42,6 +42,7 @@ __all__ = [
     "ReadOptions",
     "Scan",
     "digests_of",
+    "find_masks",
     "find_studies",
     "grid_of",
     "has_no_grid",
@@ -53,6 +54,7 @@ __all__ = [
     "sha256_of",
     "study_attributes",
     "tolerance_mm",
+    "values_in",
     "write_atomically",
     "write_label_table",
     "write_mask",

@@ -39,7 +39,7 @@ from medseg.io.layouts_sets import (
     nnunet,
 )
 
-__all__ = ["Found", "find_studies"]
+__all__ = ["Found", "find_masks", "find_studies"]
 
 
 def find_studies(
@@ -69,6 +69,50 @@ def find_studies(
         where = error.filename or path
         raise InputError("E_NO_INPUT", f"cannot be looked into ({error.strerror})", where) from None
     return _with_ids(found, path)
+
+
+def find_masks(path: str | Path, reference: str | Path) -> Found:
+    """The masks of a folder, of whatever tool, each with the reference of the same name.
+
+    A folder is a folder of masks, whatever else its tool has left there; ``masks`` within it where
+    it has none itself. Patterns, manifests and single files are as in ``find_studies``. The notes
+    tell which masks and which references have no partner, and what may be meant. Raises
+    InputError: E_NO_INPUT where nothing matches, E_DUPLICATE_ID where two masks share a name.
+    """
+    path, reference = Path(path), Path(reference)
+    try:
+        place, wanted = _with_images(path), _with_images(reference)
+        masks = images_in(place) if place.is_dir() else []
+        if masks:
+            studies = tuple(Study(name, (file,)) for name, file in masks)
+            found = Found("plain folder", studies)
+        else:
+            found = _looked_up(path, ("image",), None)
+        found = with_references(found, wanted)
+        found = _unmatched(found, wanted)
+    except OSError as error:
+        where = error.filename or path
+        raise InputError("E_NO_INPUT", f"cannot be looked into ({error.strerror})", where) from None
+    return _with_ids(found, path)
+
+
+def _with_images(path: Path) -> Path:
+    """The folder itself, or the masks within an output folder."""
+    inner = path / "masks"
+    return inner if path.is_dir() and not images_in(path) and inner.is_dir() else path
+
+
+def _unmatched(found: Found, reference: Path) -> Found:
+    """The studies that have a reference, and a note on references without a study."""
+    paired = tuple(study for study in found.studies if study.reference is not None)
+    taken = {os.path.realpath(study.reference) for study in paired if study.reference}
+    there = images_in(reference) if reference.is_dir() else []
+    left = [name for name, file in there if os.path.realpath(file) not in taken]
+    notes = list(found.notes)
+    if left:
+        have = "reference has" if len(left) == 1 else "references have"
+        notes.append(f"{len(left)} {have} no prediction: {some(left)}")
+    return Found(found.layout, paired, tuple(notes))
 
 
 def _names(channels: int | Sequence[str]) -> tuple[str, ...]:

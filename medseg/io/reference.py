@@ -73,6 +73,18 @@ def has_no_grid(path: Path) -> bool:
     return looks_like_dicom(path) and are_outlines(path)
 
 
+def values_in(path: Path) -> frozenset[int]:
+    """The values of a mask but 0, whatever they mean. Raises as ``read_label_values``."""
+    data, _ = read_label_values(path)
+    found: set[int] = set()
+    flat = data.ravel(order="K")
+    for start in range(0, flat.size, _BLOCK):
+        block = flat[start : start + _BLOCK]
+        # Most blocks of a mask hold one value, which a comparison finds sooner than a sort.
+        found |= {int(block[0])} if (block == block[0]).all() else set(np.unique(block).tolist())
+    return frozenset(found - {0})
+
+
 def _read(path: Path, options: ReadOptions | None) -> tuple[Whole, Grid, tuple[Caution, ...]]:
     options = replace(options or ReadOptions(), frames="refuse")
     with opened(path, options) as image:

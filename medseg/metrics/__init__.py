@@ -5,6 +5,7 @@ from typing import Any
 from medseg.metrics.comparison import Comparison, Overlap
 from medseg.metrics.conventions import Metric
 from medseg.metrics.distance import Assd, BoundaryIou, CentroidDistance, Hd, Hd95, Msd, Nsd
+from medseg.metrics.lesions import Lesions
 from medseg.metrics.measure import Measure, summarise
 from medseg.metrics.overlap import Dice, Iou, Precision, Sensitivity, Specificity, VolumeDifference
 
@@ -22,6 +23,7 @@ METRICS: dict[str, type[Any]] = {
     "nsd": Nsd,
     "centroid_distance": CentroidDistance,
     "boundary_iou": BoundaryIou,
+    "lesions": Lesions,
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Hd",
     "Hd95",
     "Iou",
+    "Lesions",
     "Measure",
     "Metric",
     "Msd",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from medseg.metrics.comparison import Comparison, Overlap
 from medseg.metrics.measure import BothEmpty, Measure, Reason
@@ -22,6 +23,9 @@ Values = dict[str, float | Reason]
 class Metric(Step, ABC):
     """A metric of each label, or several that are found together."""
 
+    # Whether the two masks could be exchanged: neither needs to be the truth.
+    symmetric: ClassVar[bool] = False
+
     both_empty: BothEmpty = "exclude"
 
     @property
@@ -32,6 +36,10 @@ class Metric(Step, ABC):
     @abstractmethod
     def values(self, comparison: Comparison, label: str) -> Values:
         """The results of a label that at least one of the masks has."""
+
+    def undefined(self) -> Values:
+        """The results of a label that neither mask has."""
+        return dict.fromkeys(self.agreed, "both_empty")
 
     def __call__(self, comparison: Comparison) -> tuple[Measure, ...]:
         """The measures of every label, in the order of the table."""
@@ -50,7 +58,7 @@ class Metric(Step, ABC):
     def _found(self, comparison: Comparison, label: str) -> Values:
         if empty(comparison.counts[label]) != "both_empty":
             return self.values(comparison, label)
-        return self.agreed if self.both_empty == "one" else dict.fromkeys(self.agreed, "both_empty")
+        return self.agreed if self.both_empty == "one" else self.undefined()
 
 
 def empty(counts: Overlap) -> Reason | None:

@@ -57,6 +57,7 @@ class Hd(_SurfaceDistance):
     (Huttenlocher et al. 1993, doi:10.1109/34.232073.) One stray voxel decides it.
     """
 
+    symmetric: ClassVar[bool] = True
     _names: ClassVar[tuple[str, ...]] = ("hd",)
 
     def _distances(self, both: Surfaces) -> dict[str, float]:
@@ -72,6 +73,8 @@ class Hd95(_SurfaceDistance):
     doi:10.1109/34.232073); other tools take that of both directions together. With another
     percentile the result has another name, as ``hd99_surfels``.
     """
+
+    symmetric: ClassVar[bool] = True
 
     percentile: float = 95.0
 
@@ -96,6 +99,7 @@ class Assd(_SurfaceDistance):
     mean of both directions is another number.
     """
 
+    symmetric: ClassVar[bool] = True
     _names: ClassVar[tuple[str, ...]] = ("assd",)
 
     def _distances(self, both: Surfaces) -> dict[str, float]:
@@ -127,6 +131,8 @@ class Nsd(Metric):
     One result for each of ``tolerances_mm``, as ``nsd_2mm_surfels``; 1 is best. A tolerance is
     what readers differ by (Nikolov et al. 2021, doi:10.2196/26151). 0 where one mask is empty.
     """
+
+    symmetric: ClassVar[bool] = True
 
     surface: Form = "surfels"
     tolerances_mm: tuple[float, ...] = (1.0, 2.0)
@@ -164,6 +170,8 @@ class CentroidDistance(Metric):
     Without a value where one is empty. It says where a structure is, not what shape it has.
     """
 
+    symmetric: ClassVar[bool] = True
+
     @property
     def agreed(self) -> Values:
         """No distance."""
@@ -199,6 +207,8 @@ class BoundaryIou(Metric):
     with a face outside are always of the rim, and the array's edge is a border. 0 where one mask is
     empty.
     """
+
+    symmetric: ClassVar[bool] = True
 
     width_mm: float = 2.0
 

@@ -36,6 +36,7 @@ class Dice(_Share):
     """Dice coefficient 2|A and B| / (|A| + |B|) (Dice 1945, doi:10.2307/1932409); 1 is best."""
 
     name: ClassVar[str] = "dice"
+    symmetric: ClassVar[bool] = True
 
     def _value(self, counts: Overlap) -> float:
         return 2 * counts.both / (counts.prediction + counts.reference)
@@ -46,6 +47,7 @@ class Iou(_Share):
     """Intersection over union |A and B| / |A or B| (Jaccard 1912); 1 is best."""
 
     name: ClassVar[str] = "iou"
+    symmetric: ClassVar[bool] = True
 
     def _value(self, counts: Overlap) -> float:
         return counts.both / (counts.prediction + counts.reference - counts.both)

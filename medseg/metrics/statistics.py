@@ -177,11 +177,11 @@ def bland_altman(one: ArrayLike, other: ArrayLike) -> BlandAltman | None:
 def icc(ratings: ArrayLike) -> Icc | None:
     """ICC(2,1) of ratings (N subjects, K raters); None for fewer than two of either.
 
-    None too where no two ratings differ.
+    None too where subjects do not differ, as nothing tells them apart then.
     """
     table = np.asarray(ratings, dtype=np.float64)
     n, k = table.shape
-    if n < 2 or k < 2 or np.ptp(table) == 0:
+    if n < 2 or k < 2 or np.ptp(table.mean(1)) == 0:
         return None
     rows, columns, error = _mean_squares(table)
     value = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)

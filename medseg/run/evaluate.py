@@ -1,29 +1,24 @@
-"""``medseg evaluate``: two folders of masks, of any tool, compared."""
+"""``medseg evaluate``: folders of masks, of any tool, compared with references."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from medseg.errors import InputError, MedsegError
-from medseg.execution import serial
+from medseg.execution import threaded
 from medseg.image import Label, Labels, Study
-from medseg.io import find_studies, has_no_grid, read_label_values, read_labels
-from medseg.metrics import Comparison
-from medseg.run.events import Note, State, StudyDone, Watch, unheard
+from medseg.io import find_masks, has_no_grid, read_labels, study_attributes, values_in
+from medseg.metrics import Comparison, Lesions
+from medseg.metrics.quality import Quality
+from medseg.run.events import Note, State, StudyDone, StudyStarted, Watch, unheard
 from medseg.run.folder import held
-from medseg.run.records import (
-    Record,
-    failed,
-    measured,
-    rounded,
-    warnings_of,
-    write_record,
-)
+from medseg.run.instances import instance_rows, write_instances
+from medseg.run.records import Record, failed, measured, rounded, warnings_of, write_record
+from medseg.run.statistics import Cohort, write_statistics
 from medseg.run.tables import write_tables
 from medseg.step import Step
 
@@ -35,6 +30,47 @@ class EvaluationSummary:
     output: Path
     failures: Mapping[str, MedsegError]
     summary: Mapping[str, Any]
+    records: Sequence[Record] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How to evaluate: the metrics, the labels or None, and what is known of the studies.
+
+    ``jobs`` studies are at work at once, None as many as the machine has cores. ``table`` is a CSV
+    of studies; its column ``patient`` says which studies are of one patient, and the columns ``by``
+    are those to part the results by. ``lesions`` is the rule by which instances.csv is made, None
+    for none; ``quality`` what is flagged in the predictions, None for nothing.
+    """
+
+    metrics: Sequence[Step]
+    labels: Labels | None = None
+    jobs: int | None = None
+    table: Path | None = None
+    by: tuple[str, ...] = ()
+    patient: str = "patient"
+    lesions: Lesions | None = None
+    quality: Quality | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"jobs are at least 1, not {self.jobs}")
+
+    def cohort(self, studies: Iterable[Study]) -> Cohort:
+        """What is known of studies: their own columns and those of the table.
+
+        Raises InputError E_NO_INPUT where a column to part by is nowhere.
+        """
+        known = study_attributes(self.table) if self.table is not None else {}
+        found = {one.name: {**one.attributes, **known.get(one.name, {})} for one in studies}
+        for column in self.by:
+            if not any(column in attributes for attributes in found.values()):
+                columns = sorted({name for attributes in found.values() for name in attributes})
+                there = f"there are {', '.join(columns)}" if columns else "give --table"
+                raise InputError(
+                    "E_NO_INPUT", f"no study has a column {column!r}; {there}", self.table
+                )
+        return Cohort(found, self.by, self.patient)
 
 
 def evaluate(
@@ -46,65 +82,112 @@ def evaluate(
     output: Path,
     watch: Watch = unheard,
 ) -> EvaluationSummary:
-    """Compare every prediction with the reference of the same name.
+    """Compare every prediction with the reference of the same name; otherwise as ``evaluated``."""
+    return evaluated(predictions, references, Asked(metrics, labels), output, watch)
 
-    Without ``labels`` every value that occurs in a reference is a label, called by its number.
-    Raises InputError where nothing matches, OutputError where ``output`` cannot be written.
+
+def evaluated(
+    predictions: Path, references: Path, asked: Asked, output: Path, watch: Watch = unheard
+) -> EvaluationSummary:
+    """Compare every prediction with the reference of the same name and write the tables.
+
+    Without labels every value that occurs in a mask is a label, called by its number. Raises
+    InputError where nothing matches, OutputError where ``output`` cannot be written.
     """
-    found = find_studies(predictions, reference=references, channels=1)
+    found = find_masks(predictions, references)
     for note in found.notes:
         watch(Note(note))
-    pairs = [study for study in found.studies if study.reference is not None]
-    if not pairs:
-        raise InputError(
-            "E_NO_INPUT", f"no mask here has the name of a reference in {references}", predictions
-        )
-    labels = labels or _labels_of(pairs)
+    cohort = asked.cohort(found.studies)
+    jobs, threads = shared_out(asked.jobs, len(found.studies))
+    labels = asked.labels or labels_of(
+        [Path(mask) for one in found.studies for mask in (one.images[0], one.reference) if mask],
+        jobs,
+    )
+    work = _Work(replace(asked, labels=labels), threads)
+    with held(output):
+        records, failures = worked_through(work, found.studies, jobs, watch)
+        for record in records:
+            write_record(output, record)
+        summary = write_tables(output, records)
+        write_statistics(output, records, cohort)
+        write_instances(output, records)
+    return EvaluationSummary(output, failures, summary, records)
 
-    def compare(study: Study) -> Record:
-        assert study.reference is not None
-        prediction = Path(study.images[0])
+
+@dataclass(frozen=True)
+class _Work:
+    """The comparison of one study; a call gives its record."""
+
+    asked: Asked
+    threads: int
+
+    def __call__(self, study: Study) -> Record:
+        asked = self.asked
+        assert study.reference is not None  # masks without one are no studies here
+        assert asked.labels is not None  # found in the masks where none were given
+        prediction, labels = Path(study.images[0]), asked.labels
         if has_no_grid(study.reference):
             mask, more = read_labels(prediction, labels)
             reference, told = read_labels(study.reference, labels, mask.grid)
         else:
             reference, told = read_labels(study.reference, labels)
             mask, more = read_labels(prediction, labels, reference.grid)
-        comparison = Comparison(mask, reference)
-        return {
+        comparison = Comparison(mask, reference, self.threads)
+        flags = asked.quality.flags(mask) if asked.quality is not None else ()
+        record = {
             "study": study.name,
             "state": "done",
             "volumes_ml": [rounded(mask.volumes_ml())],
             "reference_volumes_ml": rounded(reference.volumes_ml()),
-            "metrics": measured(m for metric in metrics for m in metric(comparison)),
-            "warnings": warnings_of([*told, *more]),
+            "metrics": measured(m for metric in asked.metrics for m in metric(comparison)),
+            "warnings": warnings_of([*told, *more, *flags]),
         }
+        if asked.lesions is not None:
+            record["instances"] = instance_rows(mask, reference, asked.lesions)
+        return record
 
+
+def worked_through(
+    work: Callable[[Study], Record], studies: Sequence[Study], jobs: int, watch: Watch
+) -> tuple[list[Record], dict[str, MedsegError]]:
+    """The record of every study in order, and the errors of those that failed."""
+    records: list[Record] = []
     failures: dict[str, MedsegError] = {}
-    with held(output):
-        records = []
-        for done in serial(compare, pairs):
-            record = done.result or failed(done.item, _known(done.error))
-            if done.error is not None:
-                failures[done.item.name] = done.error
-            write_record(output, record)
-            records.append(record)
-            state: State = "done" if done.error is None else "failed"
-            watch(StudyDone(done.item.name, state, done.seconds, str(done.error or "")))
-        summary = write_tables(output, records)
-    return EvaluationSummary(output, failures, summary)
+    total = len(studies)
+    if studies:
+        watch(StudyStarted(studies[0].name, 1, total))
+    for done in threaded(work, studies, jobs):
+        if done.error is not None:
+            failures[done.item.name] = done.error
+            records.append(failed(done.item, done.error))
+        else:
+            records.append(done.result or {})
+        state: State = "done" if done.error is None else "failed"
+        watch(StudyDone(done.item.name, state, done.seconds, str(done.error or "")))
+        if len(records) < total:
+            watch(StudyStarted(studies[len(records)].name, len(records) + 1, total))
+    return records, failures
 
 
-def _known(error: MedsegError | None) -> MedsegError:
-    assert error is not None  # an outcome has a result or an error
-    return error
+def shared_out(jobs: int | None, studies: int) -> tuple[int, int]:
+    """How many studies are at work at once, and how many threads each has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    wanted = jobs or cores or 1
+    at_once = max(1, min(wanted, studies))
+    return at_once, max(1, wanted // at_once)
 
 
-def _labels_of(pairs: Sequence[Study]) -> Labels:
-    values: set[int] = set()
-    for study in pairs:
-        assert study.reference is not None
-        values |= set(np.unique(read_label_values(study.reference)[0]).tolist()) - {0}
+def labels_of(masks: Sequence[Path], jobs: int) -> Labels:
+    """Every value in masks as a label called by its number.
+
+    A mask that cannot be read says nothing here; it fails with its study. Raises InputError
+    E_NO_INPUT where all are empty.
+    """
+    values = {
+        value for done in threaded(values_in, masks, jobs) for value in (done.result or frozenset())
+    }
     if not values:
-        raise InputError("E_NO_INPUT", "every reference mask is empty; name the labels")
-    return Labels(tuple(Label(str(value), (int(value),)) for value in sorted(values)))
+        raise InputError("E_NO_INPUT", "every mask is empty; name the labels")
+    if min(values) < 0:
+        raise InputError("E_NO_INPUT", f"masks hold {min(values)}; name the labels")
+    return Labels(tuple(Label(str(value), (value,)) for value in sorted(values)))

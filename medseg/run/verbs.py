@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.pipeline import Pipeline, Site, load_labels, load_pipeline, load_site
 from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
-    from medseg.run.evaluate import EvaluationSummary
+    from medseg.run.evaluate import Asked, EvaluationSummary
     from medseg.run.plan import PlanSummary
     from medseg.run.planning import Wish
     from medseg.run.predict import RunSummary
     from medseg.run.train import TrainSummary
 
 Named = str | Path
+_USUAL = ("dice", "iou", "volume_difference", "hd95", "assd", "nsd")
 
 
 def asked(
@@ -118,24 +119,49 @@ def evaluate(
     pipeline: Pipeline | Named | None = None,
     labels: Named | None = None,
     watch: Watch = unheard,
+    **options: Any,
 ) -> EvaluationSummary:
     """Compare masks with references of the same names; as ``medseg evaluate`` does.
 
-    Labels and metrics are those of a pipeline, or the labels of a YAML file; without either,
-    every value in a reference is a label. Raises MedsegError.
+    Labels, metrics and ``options`` are those of ``how_to_evaluate``. Raises MedsegError.
     """
-    from medseg.metrics import Dice, Iou
-    from medseg.run.evaluate import evaluate as evaluated
+    from medseg.run.evaluate import evaluated
+
+    how = how_to_evaluate(pipeline, labels, **options)
+    return evaluated(Path(predictions), Path(references), how, Path(output), watch)
+
+
+def how_to_evaluate(
+    pipeline: Pipeline | Named | None = None,
+    labels: Named | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    table: Named | None = None,
+    **options: Any,
+) -> Asked:
+    """Labels and metrics of a pipeline, or the labels of a YAML file; what is known of studies.
+
+    Without either every value in a mask is a label. ``metrics`` are names of ``medseg steps
+    metrics`` with their defaults; without them the pipeline's, or Dice, IoU, the difference of
+    volumes, HD95, ASSD and NSD. ``table`` is a CSV of studies; the other options are those of
+    ``Asked``. Raises PipelineError, ValueError for names there are not.
+    """
+    from medseg.metrics import METRICS
+    from medseg.run.evaluate import Asked
+    from medseg.step import steps_of
 
     chosen = asked(pipeline) if pipeline is not None else None
-    table = load_labels(Path(labels)) if labels is not None else None
-    return evaluated(
-        Path(predictions),
-        Path(references),
-        table or (chosen.labels if chosen else None),
-        metrics=chosen.metrics if chosen else (Dice(), Iou()),
-        output=Path(output),
-        watch=watch,
+    known = steps_of("metrics", METRICS)
+    for name in metrics:
+        if name not in known:
+            raise ValueError(f"metrics: there is no {name!r}; there are {', '.join(known)}")
+    named = tuple(known[name]() for name in metrics or (() if chosen else _USUAL))
+    found = load_labels(Path(labels)) if labels is not None else None
+    return Asked(
+        named or (chosen.metrics if chosen else ()),
+        found or (chosen.labels if chosen else None),
+        table=None if table is None else Path(table),
+        **options,
     )
 
 

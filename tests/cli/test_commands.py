@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,8 +136,8 @@ def test_a_run_ends_with_a_table_and_zero(balls: Path) -> None:
     result = medseg("run", balls)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "label  mean ml    dice  n     iou  n",
-        f"ball     {volume_ml(0, 1, 2)}  1.0000  3  1.0000  3",
+        "label  mean ml    dice     iou  n",
+        f"ball     {volume_ml(0, 1, 2)}  1.0000  1.0000  3",
         "3 done: out/ball",
     ]
     told = result.stderr.splitlines()
@@ -188,7 +189,7 @@ def test_the_command_line_is_stronger_than_the_file(balls: Path) -> None:
         *("run", balls, "--input", "images/study_02.nii.gz", "--reference", "labels"),
         *("--output", "more", "--set", "inference.0.minimum=1e9", "--set", "postprocess=[]"),
     )
-    assert "ball     0.000  0.0000  1" in result.stdout
+    assert "ball     0.000  0.0000  0.0000  1" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -272,15 +273,47 @@ def test_a_fault_of_the_program_is_not_hidden(balls: Path, monkeypatch: pytest.M
 
 def test_masks_are_evaluated_with_or_without_a_table_of_labels(balls: Path) -> None:
     words = ["evaluate", "--predictions", "labels", "--references", "labels", "--output", "e"]
-    assert medseg(*words).stdout.splitlines() == [
-        "label  mean ml    dice  n     iou  n",
-        f"    1    {volume_ml(0, 1, 2)}  1.0000  3  1.0000  3",
+    assert medseg(*words, "--metrics", "dice,iou").stdout.splitlines() == [
+        "label  mean ml    dice     iou  n",
+        f"    1    {volume_ml(0, 1, 2)}  1.0000  1.0000  3",
         "3 compared: e",
     ]
     assert "ball" in medseg(*words, "--pipeline", balls).stdout
     (balls.parent / "l.yaml").write_text("labels: {sphere: 1}")
     assert "sphere" in medseg(*words, "--labels", "l.yaml").stdout
     assert json.loads((balls.parent / "e/summary.json").read_text())["done"] == 3
+
+
+def test_runs_and_readers_are_told_apart_on_the_command_line(balls: Path) -> None:
+    shutil.copytree(balls.parent / "labels", balls.parent / "again")
+    dice = ("--metrics", "dice", "--output", "e")
+    runs = medseg("evaluate", "labels", "ours=again", "--reference", "labels", *dice)
+    assert runs.exit_code == 0
+    assert runs.stdout.splitlines()[-1] == "2 runs compared: e"
+    assert (balls.parent / "e/ours/metrics.csv").is_file()
+    for words in (["--references", "a=labels", "b=again"], ["--reference", "labels"] * 2):
+        readers = medseg("evaluate", "labels", *words, *dice)
+        assert readers.exit_code == 0
+    two = medseg("evaluate", "labels", "--references", "a=labels", "b=again", *dice)
+    assert two.stdout.splitlines()[-1] == "3 studies, 2 readers: e"
+    assert "within the readers" in two.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reference", "labels"], "no masks to compare"),
+        (["labels"], "nothing to compare with"),
+        (["labels", "--reference", "labels", "--metrics", "dicee"], "there is no 'dicee'"),
+        (["labels", "--reference", "labels", "--by", "sex"], "no study has a column 'sex'"),
+        (["labels", "a=labels", "--references", "a=labels", "b=labels"], "one folder of masks"),
+        (["a=labels", "a=images", "--reference", "labels"], "two runs are called 'a'"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(balls: Path, words: list[str], said: str) -> None:
+    result = medseg("evaluate", *words, "--output", "e")
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_a_mask_that_cannot_be_compared_is_named_and_the_others_are_done(balls: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import MedsegError, ModelError, OutputError, StudyError
-from medseg.execution import Outcome, serial
+from medseg.execution import Outcome, serial, threaded
 
 
 def test_results_come_in_order_with_the_time_they_took() -> None:
@@ -133,3 +133,32 @@ def test_a_result_is_let_go_before_the_next_item_is_worked_on() -> None:
         assert isinstance(outcome.result, Scan)
         del outcome
     assert len(alive) == 3
+
+
+def test_threads_give_outcomes_in_the_order_of_the_items() -> None:
+    def work(number: int) -> int:
+        if number == 2:
+            raise StudyError("E_EMPTY_FILE", "holds no bytes")
+        sleep(0.02 * (8 - number) / 8)
+        return number * 10
+
+    for jobs in (1, 3):
+        outcomes = list(threaded(work, range(8), jobs))
+        assert [o.item for o in outcomes] == list(range(8))
+        assert [o.result for o in outcomes] == [0, 10, None, *range(30, 80, 10)]
+        assert [o.item for o in outcomes if o.error] == [2]
+
+
+def test_what_would_befall_every_item_flies_out_of_threads_too() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 1:
+            raise OutputError("E_DISK_FULL", "no room")
+        sleep(0.01)
+        return number
+
+    with pytest.raises(OutputError):
+        list(threaded(work, range(100), 2))
+    assert len(begun) < 20

@@ -30,6 +30,11 @@ SHARES: dict[str, tuple[Any, Any, Any, Any]] = {
     "sensitivity": (0.0, NO_REFERENCE, NEITHER, 1.0),
     "specificity": (1.0, 1 - 40 / 120, NEITHER, 1.0),
     "precision": (NO_PREDICTION, 0.0, NEITHER, 1.0),
+    "lesion_f1": (0.0, 0.0, NEITHER, 1.0),
+    "lesion_sensitivity": (0.0, NO_REFERENCE, NEITHER, 1.0),
+    "lesion_precision": (NO_PREDICTION, 0.0, NEITHER, 1.0),
+    "lesion_dice": (0.0, 0.0, NEITHER, 1.0),
+    "panoptic_quality": (0.0, 0.0, NEITHER, 1.0),
     "nsd_1mm_surfels": (0.0, 0.0, NEITHER, 1.0),
     "nsd_2mm_surfels": (0.0, 0.0, NEITHER, 1.0),
     "boundary_iou_2mm": (0.0, 0.0, NEITHER, 1.0),
@@ -43,6 +48,8 @@ DISTANCES = (
     "centroid_distance",
 )
 DIFFERENCES: dict[str, tuple[Any, Any, Any, Any]] = {
+    "false_positives": (0.0, 1.0, 0.0, 0.0),
+    "false_positive_ml": (0.0, 0.04, 0.0, 0.0),
     "volume_difference_ml": (-0.04, 0.04, NEITHER, 0.0),
     "volume_difference_percent": (-100.0, NO_REFERENCE, NEITHER, 0.0),
     **dict.fromkeys(DISTANCES, (NO_PREDICTION, NO_REFERENCE, NEITHER, 0.0)),

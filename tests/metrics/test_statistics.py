@@ -115,6 +115,7 @@ def test_raters_who_agree_have_an_icc_of_one_and_those_who_never_differ_none() -
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
     assert icc([[1, 1], [1, 1]]) is None
     assert icc([[1, 2]]) is None
+    assert icc([[3, 0], [3, 0]]) is None
 
 
 def test_limits_of_agreement_hold_nineteen_of_twenty_differences() -> None:
