@@ -31,6 +31,7 @@ MAY_BE_HEAVY = {
         for name in ("learner", "loop", "objective", "sampling", "keeping", "team")
     ),
     "training/weighing.py",
+    "run/cache.py",
     "run/sizing.py",
     "run/train.py",
 }

@@ -55,15 +55,17 @@ class Audit:
     faults: tuple[Fault, ...]
     found: Found
     seen: tuple[Seen, ...] = ()
+    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Looked:
-    """An earlier look at a study: its files as they were, its voxels' digest and its faults."""
+    """An earlier look at a study: files as they were, digest and values of voxels, faults."""
 
     files: tuple[tuple[str, int, int], ...]
     digest: str
     faults: tuple[Fault, ...]
+    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def audit(
             continue
         found_out = _looked_at(study, where.options, labels, whole)
         wrong = tuple(_fault(study, error) for error in found_out.errors)
-        looks[study.name] = Looked(files, found_out.digest, wrong)
+        looks[study.name] = Looked(files, found_out.digest, wrong, found_out.values)
         if found_out.seen is not None:
             seen.append(found_out.seen)
     keep(looks)
@@ -121,6 +123,7 @@ def audit(
         tuple(sorted(faults, key=lambda fault: fault.study)),
         found,
         tuple(one for one in seen if one.name not in bad),
+        {name: look.values for name, look in looks.items()},
     )
 
 
@@ -216,6 +219,7 @@ def read_looks(path: Path, asked: str) -> Mapping[str, Looked]:
                 tuple((str(f), int(size), int(time)) for f, size, time in one["files"]),
                 one["digest"],
                 tuple(Fault(**fault) for fault in one["faults"]),
+                tuple(one["values"]),
             )
             for name, one in told["studies"].items()
         }
