@@ -7,6 +7,7 @@ One network with one set of weights segments one CT phantom (512 x 512 x 300 vox
 of sample_data) in every role, each in a process of its own and the roles in turn:
 
     torch, openvino, openvino_bf16, onnxruntime    medseg run, by engine
+    openvino_body    the same, with the box around the body cut out first
     monai     the same module under SlidingWindowInferer, and Invertd back to the scan's grid
     nnunet    the same module under nnunetv2's nnUNetPredictor; --nnunet names a Python that has it
 
@@ -37,7 +38,9 @@ ENGINES = {
     "openvino_bf16": ("openvino", "bfloat16"),
     "onnxruntime": ("onnxruntime", "float32"),
 }
-ROLES = (*ENGINES, "monai", "nnunet")
+ROLES = (*ENGINES, "openvino_body", "monai", "nnunet")
+BODY = -400.0
+"""Hounsfield units that are above those of air and clothes."""
 SPACING, WINDOW, RANGE = 1.5, 96, (-300.0, 500.0)
 TRAINED = 14
 NETWORK = "{name: dynunet, widths: [24, 48, 96, 192], norm: batch, deep_supervision: 1}"
@@ -177,17 +180,20 @@ def by_medseg(role: str, scan: Path, weights: Path, classes: int, work: Path) ->
     begun = time.perf_counter()
     import resource
 
-    import monai
     import torch
 
     import medseg
 
     imports = time.perf_counter() - begun
-    del monai, torch
+    del torch
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    engine, precision = ENGINES[role]
+    engine, precision = ENGINES[role.removesuffix("_body")]
     pipeline, output = work / f"{role}.yaml", work / f"out_{role}"
-    pipeline.write_text(pipeline_text(engine, precision, classes, weights))
+    text = pipeline_text(engine, precision, classes, weights)
+    if role.endswith("_body"):
+        cut = f"  - crop_foreground: {{threshold: {BODY}}}\n"
+        text = text.replace("  - spacing", f"{cut}  - spacing")
+    pipeline.write_text(text)
     result = medseg.run(pipeline, input=scan, output=output, overwrite=True)
     (outcome,) = result.outcomes
     if outcome.error is not None:

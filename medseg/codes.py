@@ -24,7 +24,7 @@ FILES: Final = {
     "E_EMPTY_FILE": ("The file holds no bytes.", "Copy or download it again."),
     "E_NOT_AN_IMAGE": (
         "The first bytes are those of something else: a Git LFS pointer, a web page, an archive,"
-        " a picture, a DICOM file, gzip within gzip.",
+        " a picture, gzip within gzip.",
         "Do what the message says for that kind: git lfs pull, unpack, convert, download again.",
     ),
     "E_TRUNCATED": (
@@ -82,6 +82,41 @@ GEOMETRY: Final = {
     ),
 }
 
+DICOM: Final = {
+    "E_DICOM_GAP": (
+        "Slices of a DICOM series are missing: the message names those on either side.",
+        "Send the series again; or set input: {missing_slices: interpolate} to fill in.",
+    ),
+    "E_DICOM_DUPLICATE": (
+        "Slices of a DICOM series lie at one place, and nothing in them says why.",
+        "Remove the copies, or send the series again.",
+    ),
+    "E_DICOM_MIXED": (
+        "A folder, a patient's visit or a series holds several stacks, and one is wanted.",
+        "Say which by input: {series: {modality: CT}}: number, description, image type or stack.",
+    ),
+    "E_DICOM_SPACING": (
+        "Slices of a DICOM series are unevenly apart or shifted sideways, and not by missing ones.",
+        "Look for two series in one; a scan with two slice distances has to be parted.",
+    ),
+    "E_DICOM_TAG": (
+        "A DICOM tag that is needed is missing or cannot be right; the message names it.",
+        "Export the series from its source again; for PET without SUV set input: {pet: stored}.",
+    ),
+    "E_DICOM_SYNTAX": (
+        "The pixels are packed in a way that is not read, or cannot be unpacked.",
+        "Have the series exported uncompressed.",
+    ),
+    "E_TIMEOUT": (
+        "Unpacking pixels took longer than they can need.",
+        "Have the series exported uncompressed; do not trust the file.",
+    ),
+    "E_WORKER_DIED": (
+        "The process that unpacks pixels ended early, as for want of memory.",
+        "Close other programs, or have the series exported uncompressed; do not trust the file.",
+    ),
+}
+
 LABELS: Final = {
     "E_LABEL_VALUES": (
         "A mask holds values that the label table does not have.",
@@ -106,6 +141,14 @@ RUN: Final = {
         "Weights are missing, damaged, not finite or of another network.",
         "Train the pipeline, or give the model folder that these weights came with.",
     ),
+    "E_UNSAFE": (
+        "A model's file asks for something to be called that no model needs; nothing was run.",
+        "Do not trust the file; ask its makers for weights as safetensors or as a state dict.",
+    ),
+    "E_FOREIGN_MODEL": (
+        "A model of another project lacks a part, or asks for something that medseg does not do.",
+        "The message names the file, the key and what is wanted there.",
+    ),
     "E_NO_INPUT": (
         "There is nothing to work on where the pipeline or the command looks.",
         "Give --input or --reference; medseg ls PATH shows what is found there.",
@@ -113,6 +156,10 @@ RUN: Final = {
     "E_DUPLICATE_ID": (
         "Two studies would have the same name and write the same files.",
         "Rename one of them, or give a manifest with names of its own.",
+    ),
+    "E_NO_SOURCE": (
+        "A SEG or an RTSTRUCT is wanted of a scan that is no DICOM series.",
+        "Give the DICOM series; or take 'dicom_seg' and 'rtstruct' out of output.formats.",
     ),
     "E_OUTPUT_NAME": (
         "No output file can have this name.",
@@ -206,6 +253,18 @@ CAUTIONS: Final = {
         "A mask's values were whole numbers only within 0.001.",
         "They were rounded; save masks as integers.",
     ),
+    "W_LABEL_ABSENT": (
+        "A SEG or RTSTRUCT has no structure for a label.",
+        "It was taken to be empty; name the structure by input: {rois: ...} if there is one.",
+    ),
+    "W_LABEL_OVERLAP": (
+        "Voxels are in two structures of a SEG or RTSTRUCT, and labels cannot overlap.",
+        "They have the label that comes later in the table; change its order if that is wrong.",
+    ),
+    "W_LABEL_OUTSIDE": (
+        "Parts of a SEG or RTSTRUCT lie outside the scan, or are no closed outlines.",
+        "They were left out; check that it belongs to this scan.",
+    ),
     "W_LABEL_REORIENTED": (
         "A mask lay in another order of axes than its scan.",
         "It was turned without resampling; nothing is lost.",
@@ -222,11 +281,30 @@ CAUTIONS: Final = {
         "The first study was done in two precisions, to choose one for all.",
         "Nothing to do; the message says how well the two agreed and which is taken.",
     ),
+    "W_DICOM_GAP": (
+        "Slices of a DICOM series are missing and were interpolated, as asked for.",
+        "The message says which; what the mask says there is not seen in any slice.",
+    ),
+    "W_DICOM_MONOCHROME1": (
+        "The series is meant to be shown with low values bright.",
+        "The values were taken as stored; see that the pipeline wants them so.",
+    ),
+    "W_DICOM_ASIDE": (
+        "DICOM files that may have been slices cannot be read.",
+        "They were left out; copy them again if the scan's ends are cut.",
+    ),
     "W_EMPTY_MASK": (
         "No label was found in the scan.",
         "Look at the scan; that there is nothing may be true.",
     ),
 }
 
-CODES: Final[dict[str, tuple[str, str]]] = {**FILES, **GEOMETRY, **LABELS, **RUN, **CAUTIONS}
+CODES: Final[dict[str, tuple[str, str]]] = {
+    **FILES,
+    **GEOMETRY,
+    **DICOM,
+    **LABELS,
+    **RUN,
+    **CAUTIONS,
+}
 """Code to (cause, cure)."""

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "medseg"
 FLOORS = (
-    ("errors", "codes", "step"),
+    ("errors", "codes", "step", "compiled"),
     ("image",),
     ("io", "preprocess", "postprocess", "metrics", "models", "execution"),
     ("inference", "training"),
@@ -21,14 +21,16 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"torch", "monai", "scipy", "skimage", "cc3d", "nibabel", "SimpleITK", "safetensors"}
+HEAVY |= {"pydicom", "highdicom"}
 MAY_BE_HEAVY = {
     "models/device.py",
     "models/layers.py",
     *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "windows")),
     *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
+    *(f"inference/{name}.py" for name in ("by_torch", "foresight", "ring", "transfer")),
     *(
         f"training/{name}.py"
-        for name in ("learner", "loop", "objective", "sampling", "keeping", "team")
+        for name in ("learner", "loop", "objective", "sampling", "keeping", "team", "warping")
     ),
     "training/weighing.py",
     "run/cache.py",

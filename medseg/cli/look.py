@@ -39,13 +39,23 @@ def check(pipeline: Path, settings: tuple[str, ...]) -> None:
 @click.argument("path", type=ANY_PATH)
 @click.option("--reference", type=ANY_PATH, help="Masks: a folder, a pattern, or a file.")
 @click.option("--channels", default="image", help="The names of a study's images: T1,FLAIR.")
-def ls(path: Path, reference: Path | None, channels: str) -> None:
-    """Show which studies PATH means, and how they were found."""
-    from medseg.cli.tables import tell_studies
+@click.option(
+    "--descriptions",
+    is_flag=True,
+    help="Show what DICOM series and drawings are called: free text, which may name people.",
+)
+def ls(path: Path, reference: Path | None, channels: str, descriptions: bool) -> None:
+    """Show which studies PATH means, and how they were found; of DICOM every series."""
+    from medseg.cli.tables import tell_descriptions, tell_studies
     from medseg.io import find_studies
 
     names = [name.strip() for name in channels.split(",") if name.strip()]
-    tell_studies(find_studies(path, reference=reference, channels=names or ["image"]))
+    found = find_studies(path, reference=reference, channels=names or ["image"], series="each")
+    tell_studies(found)
+    if descriptions and found.layout == "DICOM":
+        from medseg.io.layouts_dicom import descriptions as of_series
+
+        tell_descriptions(of_series(path))
 
 
 @click.command()

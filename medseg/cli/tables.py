@@ -89,11 +89,13 @@ def tell_studies(found: Any, states: Mapping[str, str] | None = None) -> None:
     channels = max(len(study.images) for study in found.studies)
     columns = [f"image {n}" for n in range(1, channels + 1)] if channels > 1 else ["image"]
     with_masks = any(study.reference for study in found.studies)
-    head = ["study", *(["state"] if states else []), *columns, *(["reference"] * with_masks)]
+    said = ["series"] if found.said else []
+    head = ["study", *(["state"] if states else []), *said, *columns, *(["reference"] * with_masks)]
     rows = [
         [
             study.name,
             *([states[study.name]] if states else []),
+            *([found.said.get(study.name, "-")] if said else []),
             *(str(path) for path in study.images),
             *([str(study.reference or "-")] * with_masks),
         ]
@@ -106,6 +108,12 @@ def tell_studies(found: Any, states: Mapping[str, str] | None = None) -> None:
     masks = sum(study.reference is not None for study in found.studies)
     count = "1 study" if len(rows) == 1 else f"{len(rows)} studies"
     click.echo(f"{count} found as {found.layout}, {masks} with a reference")
+
+
+def tell_descriptions(found: Mapping[str, str]) -> None:
+    """What series and drawings are called by those who made them."""
+    for line in aligned([("study or file", "description"), *found.items()]):
+        click.echo(line)
 
 
 def _tell_measures(summary: Mapping[str, Any]) -> None:

@@ -133,6 +133,19 @@ class Grid:
         scale[:3, 3] = (old - 1) / 2 - factors * (new - 1) / 2
         return self._from(scale, new.tolist())
 
+    def resized(self, shape: Sequence[int]) -> Grid:
+        """As many voxels as ``shape`` says over the same field of view, to its very edges."""
+        factors = np.asarray(self.shape) / np.asarray(shape)
+        scale = np.diag([*factors, 1.0])
+        scale[:3, 3] = 0.5 * factors - 0.5
+        return self._from(scale, shape)
+
+    def transposed(self, axes: Sequence[int]) -> Grid:
+        """The same voxels; axis i is the old axis ``axes[i]``."""
+        turn = np.zeros((4, 4))
+        turn[[*axes, 3], [0, 1, 2, 3]] = 1
+        return self._from(turn, [self.shape[axis] for axis in axes])
+
     def near(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Whether every corner voxel of both grids is at the same place."""
         if self.shape != other.shape:

@@ -15,12 +15,14 @@ class Label:
 
     One value for an organ of its own; several for a region made of parts, such as BraTS's
     whole tumour (1, 2, 4). ``colour`` is #rrggbb and ``code`` a term such as SCT:10200004.
+    ``paint`` is the value that a region writes into a mask, where its order does not say so.
     """
 
     name: str
     values: tuple[int, ...]
     colour: str | None = None
     code: str | None = None
+    paint: int | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -33,6 +35,8 @@ class Label:
                     f"label {self.name!r}: values run from 1 to {HIGHEST_VALUE}"
                     f" (0 is the background), not {value}"
                 )
+        if self.paint is not None and self.paint not in self.values:
+            raise ValueError(f"label {self.name!r}: paint is one of its values, not {self.paint}")
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,14 @@ class Labels:
         """The value each label writes into a mask.
 
         Regions are painted in their order, so a region writes the value that no later region
-        holds: whole tumour (1, 2, 4), core (1, 4), enhancing (4) write 2, 1 and 4.
-        Raises ValueError when a region has no such value, or more than one.
+        holds: whole tumour (1, 2, 4), core (1, 4), enhancing (4) write 2, 1 and 4; or what its
+        ``paint`` says. Raises ValueError when a region has no such value, or more than one.
         """
         painted = []
         for place, label in enumerate(self.entries):
             later = {value for after in self.entries[place + 1 :] for value in after.values}
             own = [value for value in label.values if value not in later]
+            own = own if label.paint is None else [label.paint]
             if len(own) != 1:
                 raise ValueError(
                     f"region {label.name!r} must have exactly one value that no later region"

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medseg.image.grid import Affine, Grid
 from medseg.image.labelmap import LabelMap
-from medseg.image.splines import by_splines
+from medseg.image.splines import Apart, Mode, by_slices, by_splines
 from medseg.image.volume import Volume
 
-Mode = Literal["nearest", "linear", "cubic"]
+__all__ = [
+    "AxisMap",
+    "Mode",
+    "axis_maps",
+    "index_map",
+    "inside_of",
+    "resample",
+    "resample_labels",
+]
+
 _EXACT = 1e-6  # voxels: what rounding in headers leaves of a whole number
 _ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
 
@@ -57,6 +66,11 @@ class AxisMap:
         low = np.minimum(np.floor(at), max(self.length - 2, 0)).astype(np.intp)
         high = np.minimum(low + 1, self.length - 1)
         return low, high, (at - low).astype(np.float32)
+
+    def nearest(self, start: int, stop: int) -> NDArray[np.intp]:
+        """The source voxel nearest to each target voxel; of two as near, the higher one."""
+        at = np.floor(np.round(self.positions(start, stop), 9) + 0.5).astype(np.intp)
+        return np.clip(at, 0, self.length - 1)
 
 
 def index_map(target: Grid, source: Grid) -> Affine:
@@ -97,35 +111,37 @@ def axis_maps(target: Grid, source: Grid) -> tuple[AxisMap, AxisMap, AxisMap] | 
 def _taken(
     data: NDArray[Any], maps: Sequence[AxisMap], shape: Sequence[int], outside: float | None
 ) -> NDArray[Any]:
-    """Copy voxels (..., X, Y, Z) along exact maps; beyond the edge, border or ``outside``."""
+    """Voxels (..., X, Y, Z) along exact maps; beyond the edge, border or ``outside``.
+
+    Turned and swapped axes are the same memory seen otherwise; all else is copied.
+    """
     lead = data.ndim - 3
     turned = data.transpose([*range(lead), *(lead + m.source for m in maps)])
     for axis, (one, side) in enumerate(zip(maps, shape, strict=True)):
         at = np.round(one.positions(0, side)).astype(np.intp)
+        if side == one.length and at.min() == 0 and at.max() == side - 1:
+            turned = turned if one.scale > 0 else np.flip(turned, lead + axis)
+            continue
         valid = (at >= 0) & (at < one.length)
         turned = turned.take(np.clip(at, 0, one.length - 1), axis=lead + axis)
         if outside is not None and not valid.all():
             beyond = (slice(None),) * (lead + axis) + (~valid,)
             turned[beyond] = outside
-    return np.ascontiguousarray(turned)
+    return turned
 
 
 def _interpolated(
     data: NDArray[np.float32], maps: Sequence[AxisMap], shape: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Linear interpolation of (C, X, Y, Z), one axis after the other in the source's order."""
-    for target in sorted(range(3), key=lambda axis: maps[axis].source):
-        one, side = maps[target], shape[target]
-        low, high, weight = one.neighbours(0, side)
-        axis = 1 + one.source
-        along = [1, 1, 1, 1]
-        along[axis] = side
-        first, second = data.take(low, axis=axis), data.take(high, axis=axis)
-        second -= first
-        second *= weight.reshape(along)
-        first += second
-        data = first
-    return np.ascontiguousarray(data.transpose([0, *(1 + m.source for m in maps)]))
+    """Linear interpolation of (C, X, Y, Z) along the source's axes, in their own order."""
+    from medseg.image.linear import interpolate
+
+    order = sorted(range(3), key=lambda axis: maps[axis].source)
+    x, y, z = (maps[axis].neighbours(0, shape[axis]) for axis in order)
+    out = np.empty((len(data), *(shape[axis] for axis in order)), np.float32)
+    for channel, result in zip(data, out, strict=True):
+        interpolate(channel, (x, y, z), result)
+    return out.transpose([0, *(1 + one.source for one in maps)])
 
 
 def _by_spline(
@@ -162,20 +178,27 @@ def inside_of(target: Grid, source: Grid) -> NDArray[np.bool_]:
 
 
 def resample(
-    volume: Volume, grid: Grid, mode: Mode = "linear", outside: float | None = None
+    volume: Volume,
+    grid: Grid,
+    mode: Mode = "linear",
+    outside: float | None = None,
+    apart: Apart | None = None,
 ) -> Volume:
     """Bring a volume onto another grid.
 
     Crops, pads, flips and swaps of axes copy voxels whatever the mode. ``cubic`` is a spline
     of order 3, clipped to each channel's range. Beyond the field of view the border voxels go
-    on, or the value is ``outside``.
+    on, or the value is ``outside``. ``apart`` is an axis of ``grid`` with a mode of its own:
+    slices across it are resampled, and clipped, each for itself. Oblique grids have none.
     """
     if volume.grid == grid:
         return volume
     maps = axis_maps(grid, volume.grid)
     if maps is not None and all(one.exact for one in maps):
         return Volume(_taken(volume.data, maps, grid.shape, outside), grid)
-    if maps is not None and mode == "linear":
+    if maps is not None and apart is not None:
+        data = by_slices(volume.data, maps, grid.shape, mode, apart)
+    elif maps is not None and mode == "linear":
         data = _interpolated(volume.data, maps, grid.shape)
     elif maps is not None and mode == "cubic":
         data = by_splines(volume.data, maps, grid.shape)
@@ -186,22 +209,24 @@ def resample(
     return Volume(data, grid)
 
 
-def resample_labels(mask: LabelMap, grid: Grid) -> LabelMap:
+def resample_labels(mask: LabelMap, grid: Grid, apart: Apart | None = None) -> LabelMap:
     """Bring a mask onto another grid; beyond its field of view there is background.
 
     Voxels are copied where the grids allow it. Elsewhere each value's occupancy is
-    interpolated linearly and the greatest wins; among equals the smallest value.
+    interpolated linearly and the greatest wins; among equals the smallest value. ``apart`` is
+    an axis of ``grid`` with a mode of its own, as in ``resample``.
     """
     if mask.grid == grid:
         return mask
     maps = axis_maps(grid, mask.grid)
     if maps is not None and all(one.exact for one in maps):
-        return LabelMap(_taken(mask.data, maps, grid.shape, 0), grid, mask.labels)
+        taken = np.ascontiguousarray(_taken(mask.data, maps, grid.shape, 0))
+        return LabelMap(taken, grid, mask.labels)
     best = np.zeros(grid.shape, np.float32)
     result = np.zeros(grid.shape, mask.data.dtype)
     for value in np.unique(mask.data):
         occupied = Volume((mask.data == value).astype(np.float32)[None], mask.grid)
-        share = resample(occupied, grid, "linear").data[0]
+        share = resample(occupied, grid, "linear", apart=apart).data[0]
         wins = share > best
         best[wins] = share[wins]
         result[wins] = value

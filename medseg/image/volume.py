@@ -14,7 +14,11 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """``data (C, X, Y, Z)`` float32, one channel or more, on one grid."""
+    """``data (C, X, Y, Z)`` float32, one channel or more, on one grid.
+
+    In memory the voxels may lie in any order, also backwards: a scan that is only turned is the
+    same memory seen otherwise.
+    """
 
     data: Image
     grid: Grid

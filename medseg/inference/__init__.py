@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from medseg.inference.asked import EVERYTHING, Asked
 from medseg.inference.dense_crf import DenseCrf
+from medseg.inference.limits import Limits
 from medseg.inference.scores import Scores
 from medseg.inference.sliding_window import Slices, SlidingWindow
 from medseg.inference.threshold import Threshold
@@ -19,4 +21,15 @@ REFINE: dict[str, type[Any]] = {
 }
 """Steps from scores, and the image they are of, to better scores."""
 
-__all__ = ["INFERENCE", "REFINE", "DenseCrf", "Scores", "Slices", "SlidingWindow", "Threshold"]
+__all__ = [
+    "EVERYTHING",
+    "INFERENCE",
+    "REFINE",
+    "Asked",
+    "DenseCrf",
+    "Limits",
+    "Scores",
+    "Slices",
+    "SlidingWindow",
+    "Threshold",
+]

@@ -6,13 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from medseg.errors import Caution, ModelError, StudyError
 from medseg.image import Grid, LabelMap, Labels, Volume
+from medseg.inference.attempts import Order, OverflowedError, Question, tried
+from medseg.inference.limits import Limits, Need, Placement
+from medseg.inference.rule import BY_PROBABILITIES, Decision
 from medseg.inference.scores import Scores
 from medseg.models import Network
 from medseg.models.checkpoint import Checkpoint, weights_file
@@ -25,7 +29,8 @@ if TYPE_CHECKING:
     from medseg.inference.engine import Filled
 
 Axis = Literal[0, 1, 2]
-Made = TypeVar("Made")
+Corner = tuple[int, int, int]
+EVERYTHING = Limits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +41,26 @@ class Asked(Step, ABC):
     it is bfloat16 if the first study's mask has a Dice of 0.995 with that of float32 for every
     label, and float32 else. ``engine`` is what computes it: ``torch``, or on a CPU ``openvino`` or
     ``onnxruntime`` (extras of medseg, with the same weights); ``auto`` is the fastest of them that
-    is installed and can take the network.
+    is installed and can take the network. ``compile`` has torch compile the network first (it
+    needs a C++ compiler, and on a GPU makes CUDA graphs): a minute once, for many studies.
+
+    ``blending`` weighs the windows: by a Gaussian of an eighth of their size, which at the far
+    ends is held at a hundredth; equally; or as nnU-Net does, with a Gaussian to its ends about
+    the voxel after the middle, and windows that share ``overlap`` on average. ``decision`` is how
+    the scores become a mask; the steps of one pipeline have the same.
     """
 
     model: Network
     weights: Path | Checkpoint | None = None
     overlap: float = 0.5
-    blending: Literal["gaussian", "constant"] = "gaussian"
+    blending: Literal["gaussian", "constant", "nnunet"] = "gaussian"
     mirror: tuple[Axis, ...] = ()
     batch: int = 1
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = "torch"
+    compile: bool = False
     device: str = "auto"
+    decision: Decision = BY_PROBABILITIES
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -58,21 +71,54 @@ class Asked(Step, ABC):
             raise ValueError(f"mirror names each axis once, not {self.mirror}")
         if self.engine in {"openvino", "onnxruntime"} and self.device not in {"auto", "cpu"}:
             raise ValueError(f"engine {self.engine} works on the CPU, not on {self.device}")
+        if self.compile and self.engine != "torch":
+            raise ValueError(f"compile is for engine torch, not {self.engine}")
         if self.engine == "onnxruntime" and self.precision != "float32":
             raise ValueError(f"engine onnxruntime computes in float32, not {self.precision}")
 
+    @property
     @abstractmethod
-    def _logits(self, image: Tensor, labels: Labels) -> Iterator[Tensor]:
-        """Logits of ``image (C, X, Y, Z)`` as rows (R, Y, Z, K), each when it is finished."""
+    def boxes(self) -> Sequence[Corner]:
+        """The windows as boxes of a volume; one for each way that it is walked through."""
 
-    def __call__(self, volume: Volume, labels: Labels) -> Scores:
+    @property
+    @abstractmethod
+    def seen(self) -> tuple[int, ...]:
+        """The window as the network sees it."""
+
+    @abstractmethod
+    def _logits(
+        self, image: Tensor, labels: Labels, place: Placement, order: Order
+    ) -> Iterator[Tensor]:
+        """Logits of ``image (C, X, Y, Z)`` as rows (R, Y, Z, K) along the axes in ``order``."""
+
+    def _walked(
+        self,
+        image: Tensor,
+        box: Corner,
+        ask: Callable[[Tensor], Tensor],
+        place: Placement,
+        order: Order,
+    ) -> Iterator[Tensor]:
+        """What is said of one kind of window, as rows along the axes in ``order``."""
+        from medseg.inference.windows import Windows, blended, grown, trimmed
+
+        larger, inner = grown(image, box)
+        sides = larger.shape[1:]
+        (x, y, z), (w, h, d) = ([some[axis] for axis in order] for some in (sides, box))
+        windows = Windows((x, y, z), (w, h, d), self.overlap, self.blending)
+        rows = blended(larger, windows, ask, place, order)
+        return trimmed(rows, [inner[1 + axis] for axis in order])
+
+    def __call__(self, volume: Volume, labels: Labels, limits: Limits = EVERYTHING) -> Scores:
         """Probabilities of every label on the volume's own grid."""
-        from medseg.inference.windows import whole
+        from medseg.inference.windows import AS_IT_LIES, whole
 
         def made(said: Iterator[Tensor]) -> Scores:
-            return Scores(whole(said, volume.grid.shape[0]), volume.grid, labels)
+            data = whole(said, volume.grid.shape[0])
+            return Scores(data, volume.grid, labels, decision=self.decision)
 
-        scores, cautions = self._tried(volume, labels, made)
+        scores, cautions = tried(self, Question(volume, labels, AS_IT_LIES, limits), made)
         return replace(scores, cautions=cautions)
 
     def decided_on(
@@ -81,6 +127,7 @@ class Asked(Step, ABC):
         labels: Labels,
         grid: Grid,
         timed: Callable[[], AbstractContextManager[object]] = nullcontext,
+        limits: Limits = EVERYTHING,
     ) -> tuple[LabelMap, tuple[Caution, ...]]:
         """The mask on another grid, painted while the network is still asked.
 
@@ -90,82 +137,81 @@ class Asked(Step, ABC):
         """
         from medseg.inference.decision import Painting
 
+        order = self.order(volume.grid.shape)
+
         def painted(said: Iterator[Tensor]) -> LabelMap:
-            painting = Painting(volume.grid, grid, labels)
+            turned = volume.grid.transposed(order)
+            painting = Painting(turned, grid, labels, self.decision.transposed(order))
             for rows in said:
                 with timed():
-                    painting.take(rows.cpu())
+                    painting.take(rows)
             return LabelMap(painting.mask, grid, labels)
 
-        return self._tried(volume, labels, painted)
+        return tried(self, Question(volume, labels, order, limits), painted)
 
-    @abstractmethod
-    def held_floats(self, grid: Grid, labels: Labels) -> float:
-        """Numbers that are held at once while the mask is painted, the network's own aside."""
+    def order(self, shape: Sequence[int]) -> Order:
+        """The axes as they are best walked along: the first is that which holds the least."""
+        first = min(range(3), key=lambda axis: self._ring_floats(shape, axis))
+        x, y, z = (first, *(axis for axis in range(3) if axis != first))
+        return x, y, z
 
-    def _tried(
-        self, volume: Volume, labels: Labels, take: Callable[[Iterator[Tensor]], Made]
-    ) -> tuple[Made, tuple[Caution, ...]]:
-        """What is made of the rows; once more in float32 where a lower precision overflows."""
-        if self.precision == "auto":
-            return self._compared(volume, labels, take)
-        cautions = self._left_out(volume, labels)
-        try:
-            return take(self.rows(volume, labels)), cautions
-        except _OverflowError:
-            if self.precision == "float32":
-                raise _not_finite() from None
-        try:
-            made = take(replace(self, precision="float32").rows(volume, labels))
-        except _OverflowError:
-            raise _not_finite() from None
-        told = f"{self.precision} overflowed; the study was done in float32"
-        return made, (Caution("W_FALLBACK", told), *cautions)
+    def _ring_floats(self, shape: Sequence[int], axis: int) -> int:
+        """Numbers of each label that windows are added to, walking along ``axis``."""
+        total = 0
+        for box in self.boxes:
+            sides = [max(n, w) for n, w in zip(shape, box, strict=True)]
+            sides[axis] = box[axis]
+            total += prod(sides)
+        return total
 
-    def _compared(
-        self, volume: Volume, labels: Labels, take: Callable[[Iterator[Tensor]], Made]
-    ) -> tuple[Made, tuple[Caution, ...]]:
-        """In the precision that the first study decided on; here and now, if this is the first."""
-        key = (self, labels.names, self._stamped())
-        if (known := _VERDICTS.get(key)) is not None:
-            return replace(self, precision=known)._tried(volume, labels, take)
-        full, cautions = replace(self, precision="float32")._tried(volume, labels, take)
-        low, _ = replace(self, precision="bfloat16")._tried(volume, labels, take)
-        agreed, told = agreement(_mask_of(full), _mask_of(low))
-        verdict = _VERDICTS[key] = "bfloat16" if agreed >= ENOUGH else "float32"
-        found = f"bfloat16 against float32 on this study: Dice {told}; {verdict} is taken"
-        return (low if agreed >= ENOUGH else full), (*cautions, Caution("W_PRECISION", found))
+    def need(self, channels: int, grid: Grid, labels: Labels, order: Order | None = None) -> Need:
+        """What asking about a volume takes; the network's own weights are not in it."""
+        from medseg.inference.foresight import window_bytes
+        from medseg.inference.ring import PIECE_FLOATS
 
-    def rows(self, volume: Volume, labels: Labels) -> Iterator[Tensor]:
-        """Probabilities as rows (R, Y, Z, K) along the first axis, each when it is finished."""
+        axis = (order or self.order(grid.shape))[0]
+        count = labels.channels
+        row = count * prod(grid.shape) / grid.shape[axis]
+        # A piece as it is given, turned to probabilities, and beside what was held of the last.
+        pieces = 3 * len(self.boxes) * max(row, min(PIECE_FLOATS, row * grid.shape[axis]))
+        held = 4 * (count * self._ring_floats(grid.shape, axis) + pieces)
+        window = window_bytes(self.model, (channels, count), self.seen)
+        if self.mirror:
+            window += 2 * 4 * count * prod(self.seen)
+        return Need(4.0 * channels * prod(grid.shape), held, window)
+
+    def rows(self, asked: Question, place: Placement) -> Iterator[Tensor]:
+        """Scores as rows (R, Y, Z, K) along the first axis, each when it is finished."""
         import torch
 
+        labels = asked.labels
         # torch takes neither arrays that cannot be written to nor those that run backwards.
-        data = np.require(volume.data, requirements=["C", "W"])
+        data = np.require(asked.volume.data, requirements=["C", "W"])
         try:
             with torch.inference_mode():
-                image = torch.from_numpy(data).to(self._place())
-                for rows in self._logits(image, labels):
+                image = torch.from_numpy(data).to(place.held)
+                for rows in self._logits(image, labels, place, asked.order):
                     if not torch.isfinite(rows).all():
-                        raise _OverflowError
-                    yield torch.softmax(rows, -1) if labels.exclusive else rows.sigmoid_()
-        except torch.OutOfMemoryError as error:
-            told = "the network needs more memory than the device has; lower 'batch' or 'window'"
-            raise StudyError("E_GPU_MEMORY", told) from error
+                        raise OverflowedError
+                    if self.decision.scores == "logits":
+                        yield rows
+                    else:
+                        yield torch.softmax(rows, -1) if labels.exclusive else rows.sigmoid_()
         except RuntimeError as error:
             if "DefaultCPUAllocator" not in str(error):
                 raise
             told = "the network needs more memory than the machine has; lower 'batch' or 'window'"
             raise StudyError("E_MEMORY", told) from error
 
-    def _place(self) -> torch.device:
-        """Where windows are cut out and added up; other engines than torch work on the CPU."""
+    def computes_on(self) -> torch.device:
+        """What computes; other engines than torch work on the CPU."""
         from medseg.models.device import device_named
 
         return device_named("cpu" if self.engine in {"openvino", "onnxruntime"} else self.device)
 
-    def _left_out(self, volume: Volume, labels: Labels) -> tuple[Caution, ...]:
-        unused = self._filled(volume.channels, labels, self._place()).unused
+    def left_out(self, channels: int, labels: Labels, device: torch.device) -> tuple[Caution, ...]:
+        """What should be known of weights that the network has no place for."""
+        unused = self._filled(channels, labels, device).unused
         if not unused:
             return ()
         some = ", ".join(unused[:3]) + (" ..." if len(unused) > 3 else "")
@@ -173,25 +219,26 @@ class Asked(Step, ABC):
         return (Caution("W_UNUSED_WEIGHTS", told),)
 
     def _network(
-        self, image: Tensor, labels: Labels, window: Sequence[int], mirror: Sequence[int]
+        self, channels: int, labels: Labels, device: torch.device, mirror: Sequence[int]
     ) -> Callable[[Tensor], Tensor]:
         """What is asked about windows (B, C, *window), in its engine and precision."""
-        from medseg.inference.engine import mirrored
+        from medseg.inference.engine import compiled, mirrored
         from medseg.models.device import autocast
 
-        module = self._filled(image.shape[0], labels, image.device).module
-        other, precision = self._other_engine(image, labels, window), self.precision
+        filled = self._filled(channels, labels, device).module
+        module = compiled(filled) if self.compile else filled
+        other, precision = self._other_engine(channels, labels, device), self.precision
 
         def ask(windows: Any) -> Any:
             if other is not None:
                 return other(windows)
-            with autocast(image.device, "float32" if precision == "auto" else precision):
+            with autocast(device, "float32" if precision == "auto" else precision):
                 return module(windows)
 
         return mirrored(ask, mirror)
 
     def _other_engine(
-        self, image: Tensor, labels: Labels, window: Sequence[int]
+        self, channels: int, labels: Labels, device: torch.device
     ) -> Callable[[Tensor], Tensor] | None:
         if self.engine == "torch":
             return None
@@ -199,14 +246,14 @@ class Asked(Step, ABC):
 
         from medseg.inference.engines import Wanted, best_installed, ready
 
-        name = best_installed(image.device) if self.engine == "auto" else self.engine
+        name = best_installed(device) if self.engine == "auto" else self.engine
         if name == "torch" or (name == "onnxruntime" and self.precision != "float32"):
             return None
         assert self.weights is not None
-        filled = self._filled(image.shape[0], labels, image.device)
-        shape = (self.batch, image.shape[0], *window)
+        filled = self._filled(channels, labels, device)
+        shape = (self.batch, channels, *self.seen)
         wanted = Wanted(
-            self.model, self.weights, shape, labels.channels, self.precision, self._stamped()
+            self.model, self.weights, shape, labels.channels, self.precision, self.stamped()
         )
         made = ready(name, wanted, filled.module, torch.get_num_threads())
         if isinstance(made, str):
@@ -223,38 +270,11 @@ class Asked(Step, ABC):
                 "E_CHECKPOINT", "the pipeline names no weights; train it, or give a model folder"
             )
         sizes = (channels, labels.channels)
-        return filled(self.model, self.weights, sizes, str(device), self._stamped())
+        return filled(self.model, self.weights, sizes, str(device), self.stamped())
 
-    def _stamped(self) -> tuple[int, ...]:
+    def stamped(self) -> tuple[int, ...]:
+        """What changes when the file of the weights does."""
         return () if self.weights is None else _stamp(weights_file(self.weights))
-
-
-ENOUGH = 0.995
-"""The Dice with float32 from which on a lower precision is as good."""
-_VERDICTS: dict[Any, Literal["float32", "bfloat16"]] = {}
-
-
-def _mask_of(made: Any) -> LabelMap:
-    return made if isinstance(made, LabelMap) else made.decided_on(made.grid)
-
-
-def agreement(one: LabelMap, other: LabelMap) -> tuple[float, str]:
-    """The lowest Dice of a label between two masks, 1 where both lack it; and all, in words."""
-    found = {}
-    for name in one.labels.names:
-        here, there = one.where(name), other.where(name)
-        total = int(here.sum()) + int(there.sum())
-        found[name] = 2 * int((here & there).sum()) / total if total else 1.0
-    told = ", ".join(f"{name} {dice:.4f}" for name, dice in found.items())
-    return min(found.values()), told
-
-
-class _OverflowError(ArithmeticError):
-    """The network's numbers left what its precision can hold."""
-
-
-def _not_finite() -> StudyError:
-    return StudyError("E_NONFINITE_OUTPUT", "the network's logits are not finite numbers")
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

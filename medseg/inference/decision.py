@@ -9,7 +9,7 @@ probabilities on another device than the CPU, go the general way: slab by slab, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,37 +19,49 @@ from torch import Tensor
 from medseg.image import Grid, Labels, mask_dtype
 from medseg.image.labelmap import Mask
 from medseg.image.resampling import AxisMap, axis_maps, index_map, inside_of
+from medseg.inference.rule import BY_PROBABILITIES, Decision
 
 _SLAB_FLOATS = 1 << 24
 """Interpolated probabilities held at once: 64 MiB."""
 
 
-def decide(scores: Tensor, source: Grid, target: Grid, labels: Labels) -> Mask:
+def decide(
+    scores: Tensor, source: Grid, target: Grid, labels: Labels, rule: Decision = BY_PROBABILITIES
+) -> Mask:
     """The mask (X, Y, Z) on ``target`` from ``scores (K, X, Y, Z)`` on ``source``."""
-    if scores.device.type == "cpu" and Painting.possible(source, target, labels):
-        painting = Painting(source, target, labels)
+    if Painting.possible(source, target, labels):
+        painting = Painting(source, target, labels, rule)
         painting.take(scores.movedim(0, -1))
         return painting.mask
     writes = torch.tensor(
         [0, *labels.painted] if labels.exclusive else labels.painted, device=scores.device
     )
-    mask = np.zeros(target.shape, mask_dtype(labels))
+    mask, raised = np.zeros(target.shape, mask_dtype(labels)), _raised(labels, rule)
     with torch.no_grad():
-        for rows, slab in _slabs(scores, source, target):
-            mask[rows] = _winners(slab, writes, labels.exclusive).cpu().numpy()
+        for rows, slab in _slabs(scores, source, target, rule.nearest_axis(source, target)):
+            found = _winners(slab + raised if raised else slab, writes, labels.exclusive)
+            mask[rows] = found.cpu().numpy()
     return _without_outside(mask, source, target)
 
 
-class _Line(NamedTuple):
+def _raised(labels: Labels, rule: Decision) -> float:
+    """What is added to scores, so that a region always takes what reaches 0.5."""
+    return 0.5 if rule.scores == "logits" and not labels.exclusive else 0.0
+
+
+class Line(NamedTuple):
     """Target voxels along one axis: the two source voxels around each, and the second's share."""
 
     low: NDArray[np.intp]
     high: NDArray[np.intp]
     share: NDArray[np.float32]
 
-    def part(self, chosen: slice, first: int = 0) -> _Line:
+    def part(self, chosen: slice, first: int = 0) -> Line:
         """Some of them, with source voxels counted from ``first``."""
-        return _Line(self.low[chosen] - first, self.high[chosen] - first, self.share[chosen])
+        return Line(self.low[chosen] - first, self.high[chosen] - first, self.share[chosen])
+
+
+Lines = tuple[Line, Line, Line]
 
 
 class Painting:
@@ -58,7 +70,9 @@ class Painting:
     Rows that no later voxel needs are let go; what is held is a row more than what was taken.
     """
 
-    def __init__(self, source: Grid, target: Grid, labels: Labels) -> None:
+    def __init__(
+        self, source: Grid, target: Grid, labels: Labels, rule: Decision = BY_PROBABILITIES
+    ) -> None:
         maps = axis_maps(target, source)
         assert maps is not None
         self._exclusive = labels.exclusive
@@ -70,9 +84,11 @@ class Painting:
         # The axes of the mask in the order of those of the scores.
         order = sorted(range(3), key=lambda axis: maps[axis].source)
         self._view = self._mask.transpose(order)
-        self._lines = [_line(maps[axis], target.shape[axis]) for axis in order]
+        nearest = rule.nearest_axis(source, target)
+        self._lines = [_line(maps[a], target.shape[a], nearest=a == nearest) for a in order]
+        self._raised = _raised(labels, rule)
         self._runs = _runs(self._lines[2].low)
-        self._held: NDArray[np.float32] | None = None
+        self._held: Tensor | None = None
         self._first = 0
 
     @staticmethod
@@ -84,36 +100,40 @@ class Painting:
         return fits and axis_maps(target, source) is not None
 
     def take(self, rows: Tensor) -> None:
-        """The next rows (R, Y, Z, K) of probabilities."""
-        from medseg.inference import kernels
-
-        given = np.ascontiguousarray(rows.numpy(), np.float32)
+        """The next rows (R, Y, Z, K) of scores, on whatever device."""
+        given = rows if rows.device.type != "cpu" else torch.as_tensor(rows, dtype=torch.float32)
+        if self._raised:
+            given = given + self._raised
         if self._held is not None:
-            given = np.concatenate([self._held, given])
+            given = torch.cat([self._held, given])
         stop = self._first + len(given)
-        threads = torch.get_num_threads()
         chosen = self._ready(stop)
         if chosen is not None:
-            codes = np.empty(given.shape[:3], np.int32)
-            told = kernels.winners if self._exclusive else kernels.members
-            kernels.by_rows(told, codes[:, :, 0].size, threads, given, codes)
-            painted = self._view[chosen]
-            kernels.by_rows(
-                kernels.paint,
-                painted[:, :, 0].size,
-                threads,
-                given,
-                codes,
-                self._lines[0].part(chosen, self._first),
-                self._lines[1],
-                self._lines[2],
-                self._runs,
-                self._values,
-                self._exclusive,
-                painted,
-            )
+            lines = (self._lines[0].part(chosen, self._first), self._lines[1], self._lines[2])
+            paint = self._compiled if given.device.type == "cpu" else self._by_torch
+            paint(given, lines, self._view[chosen])
         # The last row may be the lower corner of cells to come.
-        self._held, self._first = given[-1:].copy(), stop - 1
+        self._held, self._first = given[-1:].clone(), stop - 1
+
+    def _by_torch(self, given: Tensor, lines: Lines, painted: NDArray[Any]) -> None:
+        from medseg.inference import by_torch
+
+        codes = by_torch.painted(given, lines, torch.from_numpy(self._values), self._exclusive)
+        painted[...] = codes.cpu().numpy()
+
+    def _compiled(self, given: Tensor, lines: Lines, painted: NDArray[Any]) -> None:
+        from medseg.compiled import by_rows
+        from medseg.inference import kernels
+
+        scores = np.ascontiguousarray(given.numpy())
+        threads = torch.get_num_threads()
+        codes = np.empty(scores.shape[:3], np.int32)
+        told = kernels.winners if self._exclusive else kernels.members
+        by_rows(told, codes[:, :, 0].size, threads, scores, codes)
+        # Plain tuples: compiled loops are kept on disk, and know classes by their place.
+        plain = (tuple(line) for line in lines)
+        shown = (*plain, self._runs, self._values, self._exclusive, painted)
+        by_rows(kernels.paint, painted[:, :, 0].size, threads, scores, codes, *shown)
 
     def _ready(self, stop: int) -> slice | None:
         """The target voxels along the slowest axis whose cells end before ``stop``, and now can."""
@@ -128,10 +148,13 @@ class Painting:
         return _without_outside(self._mask, self._source, self._target)
 
 
-def _line(one: AxisMap, side: int) -> _Line:
+def _line(one: AxisMap, side: int, *, nearest: bool = False) -> Line:
+    if nearest:
+        chosen = one.nearest(0, side)
+        return Line(chosen, chosen, np.zeros(side, np.float32))
     low, high, share = one.neighbours(0, side)
     # Where every centre is a source voxel's, what lies above it does not matter.
-    return _Line(low, high if share.any() else low, share)
+    return Line(low, high if share.any() else low, share)
 
 
 def _runs(low: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -140,8 +163,10 @@ def _runs(low: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.concatenate([[0], changes, [len(low)]]).astype(np.intp)
 
 
-def _slabs(scores: Tensor, source: Grid, target: Grid) -> Iterator[tuple[slice, Tensor]]:
-    """Probabilities (K, rows, Y, Z) of one slab of the target's first axis after another."""
+def _slabs(
+    scores: Tensor, source: Grid, target: Grid, nearest: int | None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Scores (K, rows, Y, Z) of one slab of the target's first axis after another."""
     maps = axis_maps(target, source)
     rows = max(1, _SLAB_FLOATS // (scores.shape[0] * target.shape[1] * target.shape[2]))
     matrix = index_map(target, source)
@@ -150,18 +175,14 @@ def _slabs(scores: Tensor, source: Grid, target: Grid) -> Iterator[tuple[slice, 
         if maps is None:
             yield part, _oblique(scores, matrix, part, target.shape)
         else:
-            yield part, _separable(scores, maps, part, target.shape)
+            sides = zip(maps, target.shape, strict=True)
+            lines = [_line(m, n, nearest=a == nearest) for a, (m, n) in enumerate(sides)]
+            lines[0] = lines[0].part(part)
+            yield part, _separable(scores, maps, lines)
 
 
-def _separable(
-    scores: Tensor, maps: Sequence[AxisMap], rows: slice, shape: Sequence[int]
-) -> Tensor:
+def _separable(scores: Tensor, maps: Sequence[AxisMap], lines: list[Line]) -> Tensor:
     """Linear interpolation of one slab, along the scores' axes in their own order."""
-    spans = [(rows.start, rows.stop), (0, shape[1]), (0, shape[2])]
-    lines = [
-        _line(one, side).part(slice(*span))
-        for one, side, span in zip(maps, shape, spans, strict=True)
-    ]
     # Only what the slab needs, so that all that follows is small.
     first, last = int(lines[0].low.min()), int(lines[0].high.max())
     slab = scores.narrow(1 + maps[0].source, first, last - first + 1)
@@ -171,7 +192,7 @@ def _separable(
     return slab.permute([0, *(1 + one.source for one in maps)])
 
 
-def _along(data: Tensor, axis: int, line: _Line) -> Tensor:
+def _along(data: Tensor, axis: int, line: Line) -> Tensor:
     first = data.index_select(axis, torch.from_numpy(line.low).to(data.device))
     if not line.share.any():
         return first

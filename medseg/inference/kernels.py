@@ -6,50 +6,40 @@ Between a and b lies a + share * (b - a), rounded after each step, here as in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Compiled = TypeVar("Compiled", bound=Callable[..., Any])
+from medseg.compiled import compiled
 
 UNSURE = -1
 """Stands for a voxel whose winner could be another one after rounding."""
 MARGIN = np.float32(1e-5)
-"""Far above what rounding does to a probability, far below what tells labels apart."""
+"""Far above what rounding does to a score of 1, far below what tells labels apart."""
 MOST_REGIONS = 30
 """Regions whose membership fits into one code."""
 
 
-def compiled(function: Compiled) -> Compiled:
-    """Compile a loop when it is first called; later processes find it on disk.
-
-    Threads are Python's own, as a compiled loop lets go of the interpreter: numba's would change
-    how many threads torch computes with.
-    """
-    try:
-        made = njit(cache=True, nogil=True)(function)
-    except RuntimeError:
-        # Where neither the package nor the home folder can be written to, nothing is kept.
-        made = njit(nogil=True)(function)
-    return cast(Compiled, made)
-
-
-def by_rows(loop: Callable[..., None], rows: int, threads: int, *arguments: Any) -> None:
-    """Run ``loop(first, stop, *arguments)`` over all rows, some at a time in each thread."""
-    if threads < 2 or rows < 2:
-        loop(0, rows, *arguments)
-        return
-    # Some rows are far more work than others, so that each thread takes several parts.
-    edges = np.linspace(0, rows, min(rows, 8 * threads) + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [pool.submit(loop, a, b, *arguments) for a, b in pairwise(edges)]
-    for one in parts:
-        one.result()
+@compiled
+def add_window(
+    begin: int,
+    stop: int,
+    said: NDArray[np.float32],
+    weights: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    corner: tuple[int, int, int],
+    sums: NDArray[np.float32],
+) -> None:
+    """Add rows of a window ``said (x, y, z, K)``, weighed along each side, to a ring of rows."""
+    depth = sums.shape[0]
+    for x in range(begin, stop):
+        row = (corner[0] + x) % depth
+        for y in range(said.shape[1]):
+            across = weights[0][x] * weights[1][y]
+            for z in range(said.shape[2]):
+                weight = across * weights[2][z]
+                for label in range(said.shape[3]):
+                    sums[row, corner[1] + y, corner[2] + z, label] += said[x, y, z, label] * weight
 
 
 @compiled
@@ -66,7 +56,8 @@ def winners(begin: int, stop: int, scores: NDArray[np.float32], codes: NDArray[n
                     second, best, winner = best, score, label
                 elif score > second:
                     second = score
-            codes[x, y, z] = winner if best - second > MARGIN else UNSURE
+            sure = best - second > MARGIN * max(np.float32(1), abs(best))
+            codes[x, y, z] = winner if sure else UNSURE
 
 
 @compiled
@@ -131,7 +122,7 @@ def _candidates(scores: NDArray[np.float32], x: Any, y: Any, z: Any) -> NDArray[
                     low, high = min(low, score), max(high, score)
         highest[label] = high
         floor = max(floor, low)
-    return np.flatnonzero(highest >= floor - MARGIN)
+    return np.flatnonzero(highest >= floor - MARGIN * max(np.float32(1), abs(floor)))
 
 
 @compiled

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import Caution
 from medseg.image import Grid, LabelMap, Labels
+from medseg.inference.rule import BY_PROBABILITIES, Decision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
 class Scores:
     """Probabilities ``data (K, X, Y, Z)`` on the preprocessed grid, on their device.
 
-    Exclusive labels: K is labels + 1, the background first, and each voxel sums to 1.
-    Regions: one independent probability each.
+    They are logits where ``decision`` says so. Exclusive labels: K is labels + 1, the background
+    first, and each voxel sums to 1. Regions: one independent probability each.
     """
 
     data: Tensor
     grid: Grid
     labels: Labels
     cautions: tuple[Caution, ...] = ()
+    decision: Decision = BY_PROBABILITIES
 
     def __post_init__(self) -> None:
         wanted = (self.labels.channels, *self.grid.shape)
@@ -33,17 +35,20 @@ class Scores:
 
     @staticmethod
     def mean(several: Iterable[Scores]) -> Scores:
-        """The mean of several models' probabilities; they share grid and labels."""
+        """The mean of several models' scores; they share grid, labels and rule of decision."""
         scores = iter(several)
         first = next(scores)
         data, cautions, count = first.data, first.cautions, 1
         for one in scores:
             if one.grid != first.grid:
                 raise ValueError("models that are averaged speak about one grid")
+            if one.decision != first.decision:
+                raise ValueError("models that are averaged have one rule of decision")
             data = data.add_(one.data.to(data.device)) if count > 1 else data + one.data
             cautions += one.cautions
             count += 1
-        return Scores(data / count if count > 1 else data, first.grid, first.labels, cautions)
+        data = data / count if count > 1 else data
+        return Scores(data, first.grid, first.labels, cautions, first.decision)
 
     def decided_on(self, grid: Grid) -> LabelMap:
         """The mask on another grid: probabilities are interpolated, then decided.
@@ -54,4 +59,5 @@ class Scores:
         """
         from medseg.inference.decision import decide
 
-        return LabelMap(decide(self.data, self.grid, grid, self.labels), grid, self.labels)
+        mask = decide(self.data, self.grid, grid, self.labels, self.decision)
+        return LabelMap(mask, grid, self.labels)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -13,16 +14,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-Blending = Literal["gaussian", "constant"]
+from medseg.inference.limits import Placement
+from medseg.inference.ring import Ring
+from medseg.inference.transfer import answered
+
+Blending = Literal["gaussian", "constant", "nnunet"]
 Corner = tuple[int, int, int]
+Order = tuple[int, int, int]
+AS_IT_LIES: Order = (0, 1, 2)
 _SIGMA = 0.125
 """Width of the Gaussian as a share of the window, as nnU-Net has it (Isensee et al. 2021)."""
 
 
-def starts(length: int, window: int, overlap: float) -> list[int]:
-    """Where windows begin along an axis: evenly, the first and the last at the ends."""
+def starts(length: int, window: int, overlap: float, blending: Blending = "gaussian") -> list[int]:
+    """Where windows begin along an axis: evenly, the first and the last at the ends.
+
+    Neighbours share ``overlap`` at least; with ``nnunet`` they do so on average.
+    """
     if length <= window:
         return [0]
+    if blending == "nnunet":
+        last = ceil((length - window) / (window * (1 - overlap)))
+        return [round((length - window) / last * i) for i in range(last + 1)]
     # A little more than the product, as 10 * (1 - 0.8) is 1.9999999999999996.
     step = max(1, int(window * (1 - overlap) + 1e-6))
     count = -(-(length - window) // step) + 1
@@ -33,10 +46,11 @@ def importance(window: int, blending: Blending) -> NDArray[np.float32]:
     """Weight of each voxel along one side of a window; the highest is 1, none is 0."""
     if blending == "constant":
         return np.ones(window, np.float32)
-    centre = (window - 1) / 2
+    centre = window // 2 if blending == "nnunet" else (window - 1) / 2
     weight = np.exp(-0.5 * ((np.arange(window) - centre) / (_SIGMA * window)) ** 2)
     # Far corners must not vanish, or a voxel that only they see would be divided by nothing.
-    return np.asarray(np.maximum(weight, 1e-2), np.float32)
+    lowest = 1e-4 if blending == "nnunet" else 1e-2
+    return np.asarray(np.maximum(weight, lowest), np.float32)
 
 
 @dataclass(frozen=True)
@@ -48,24 +62,27 @@ class Windows:
     overlap: float
     blending: Blending
 
+    def along(self, axis: int) -> list[int]:
+        """Where windows begin along an axis."""
+        return starts(self.shape[axis], self.size[axis], self.overlap, self.blending)
+
     def corners_at(self, start: int) -> list[Corner]:
         """The first voxels of the windows that begin at ``start`` along the first axis."""
-        _, *along = (starts(n, w, self.overlap) for n, w in zip(self.shape, self.size, strict=True))
+        _, *along = (self.along(axis) for axis in range(3))
         return [(start, y, z) for y, z in product(*along)]
 
-    def weights(self, device: torch.device) -> Tensor:
-        """The weight (X, Y, Z) of each voxel of a window."""
-        x, y, z = (torch.from_numpy(importance(w, self.blending)).to(device) for w in self.size)
-        return x[:, None, None] * y[:, None] * z
+    def weights(self, device: torch.device) -> list[Tensor]:
+        """The weights of a window's voxels along each of its sides; their product is a voxel's."""
+        return [torch.from_numpy(importance(w, self.blending)).to(device) for w in self.size]
 
     def totals(self, device: torch.device) -> list[Tensor]:
-        """What all windows' weights add up to, axis by axis; their product is the whole."""
+        """What all windows' weights add up to along each side; their product is the whole."""
         totals = []
         for side, (length, window) in enumerate(zip(self.shape, self.size, strict=True)):
             total = torch.zeros(length)
-            for start in starts(length, window, self.overlap):
+            for start in self.along(side):
                 total[start : start + window] += torch.from_numpy(importance(window, self.blending))
-            totals.append(total.to(device).reshape([-1 if side == a else 1 for a in range(3)]))
+            totals.append(total.to(device))
         return totals
 
 
@@ -73,38 +90,37 @@ def blended(
     image: Tensor,
     windows: Windows,
     predict: Callable[[Tensor], Tensor],
-    batch: int,
+    place: Placement,
+    order: Order = AS_IT_LIES,
 ) -> Iterator[Tensor]:
-    """Weighted mean of what ``predict`` says of each window, row by row along the first axis.
+    """Weighted mean of what ``predict`` says of each window, row by row along one axis.
 
-    ``predict`` takes (B, C, x, y, z) and gives (B, K, x, y, z); rows are (R, Y, Z, K), each given
-    when it is finished. What is held is as deep as one window; what was given may be changed.
+    ``windows`` and rows have the axes of ``image (C, X, Y, Z)`` in another ``order``, the axis
+    that is walked along first; ``predict`` takes (B, C, x, y, z) as the image has them and gives
+    (B, K, x, y, z). Rows are (R, Y, Z, K), each given when it is finished: what is held is as
+    deep as one window, on the image's device.
     """
-    weights = windows.weights(image.device)[..., None]
-    length, depth = windows.shape[0], windows.size[0]
-    deep, wide, high = windows.totals(image.device)
-    share = (wide * high)[..., None]
-    along = starts(length, depth, windows.overlap)
-    slab: Tensor | None = None
-    for place, start in enumerate(along):
-        for corners in _batches(windows.corners_at(start), batch):
-            said = predict(torch.stack([image[_box(c, windows.size)] for c in corners]))
-            said = said.movedim(1, -1).float() * weights
-            if slab is None:
-                slab = said.new_zeros((depth, *windows.shape[1:], said.shape[-1]))
-            for (_, y, z), one in zip(corners, said, strict=True):
-                slab[:, y : y + windows.size[1], z : z + windows.size[2]] += one
-        assert slab is not None
-        done = (along[place + 1] if place + 1 < len(along) else length) - start
-        rows = slab[:done].clone() if done < depth else slab
-        rows /= share
-        rows /= deep[start : start + done, ..., None]
-        yield rows
-        if done < depth:
-            slab[: depth - done] = slab[done:].clone()
-            slab[depth - done :] = 0
-        else:
-            slab = None
+    ring = Ring(windows.weights(image.device), windows.totals(image.device))
+    length = windows.shape[0]
+    seen = image.permute(0, *(1 + axis for axis in order))
+    back = [0, 1, *(2 + order.index(axis) for axis in range(3))]
+    forth = [0, *(2 + axis for axis in order), 1]
+    todo = [
+        (start, corners)
+        for start in windows.along(0)
+        for corners in batched(windows.corners_at(start), place.batch)
+    ]
+    boxes = (
+        torch.stack([seen[_box(c, windows.size)] for c in corners]).permute(back).contiguous()
+        for _, corners in todo
+    )
+    finished = 0
+    for (start, corners), said in zip(todo, answered(boxes, predict, place.compute), strict=True):
+        yield from ring.finished(finished, start)
+        finished = start
+        for (_, y, z), one in zip(corners, said.permute(forth), strict=True):
+            ring.add(start, (y, z), one)
+    yield from ring.finished(finished, length)
 
 
 def whole(said: Iterable[Tensor], length: int) -> Tensor:
@@ -122,7 +138,7 @@ def whole(said: Iterable[Tensor], length: int) -> Tensor:
 
 def trimmed(said: Iterable[Tensor], inner: Sequence[slice]) -> Iterator[Tensor]:
     """Rows (R, Y, Z, K) of a volume that was grown, without what was grown (see ``grown``)."""
-    _, x, y, z = inner
+    x, y, z = inner
     first = 0
     for rows in said:
         begin = max((x.start or 0) - first, 0)
@@ -150,10 +166,9 @@ def averaged(several: Sequence[Iterator[Tensor]]) -> Iterator[Tensor]:
         held = [] if not len(held[0]) else held
 
 
-def _batches(corners: Sequence[Corner], size: int) -> Iterator[list[Corner]]:
-    rest = iter(corners)
-    while part := list(islice(rest, size)):
-        yield part
+def batched(corners: Sequence[Corner], size: int) -> list[Sequence[Corner]]:
+    """The corners, ``size`` at a time."""
+    return [corners[first : first + size] for first in range(0, len(corners), size)]
 
 
 def _box(corner: Corner, size: Corner) -> tuple[slice, ...]:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from medseg.io.geometry import Geometry, tolerance_mm
     from medseg.io.label_table import write_label_table
     from medseg.io.layouts import Found, find_studies
+    from medseg.io.layouts_manifest import study_attributes
     from medseg.io.options import ReadOptions
-    from medseg.io.reference import read_label_values, read_labels
-    from medseg.io.scan import Scan, digests_of, read_scan
+    from medseg.io.reference import has_no_grid, read_label_values, read_labels
+    from medseg.io.scan import Scan, digests_of, grid_of, read_scan
     from medseg.io.stream import sha256_of
     from medseg.io.write import write_mask
 
@@ -26,9 +27,10 @@ _HOMES = {
     "geometry": ("Geometry", "tolerance_mm"),
     "label_table": ("write_label_table",),
     "layouts": ("Found", "find_studies"),
+    "layouts_manifest": ("study_attributes",),
     "options": ("ReadOptions",),
-    "reference": ("read_label_values", "read_labels"),
-    "scan": ("Scan", "digests_of", "read_scan"),
+    "reference": ("has_no_grid", "read_label_values", "read_labels"),
+    "scan": ("Scan", "digests_of", "grid_of", "read_scan"),
     "stream": ("sha256_of",),
     "write": ("write_mask",),
 }
@@ -41,12 +43,15 @@ __all__ = [
     "Scan",
     "digests_of",
     "find_studies",
+    "grid_of",
+    "has_no_grid",
     "monai_reader",
     "read_label_values",
     "read_labels",
     "read_scan",
     "remove_leftovers",
     "sha256_of",
+    "study_attributes",
     "tolerance_mm",
     "write_atomically",
     "write_label_table",

@@ -17,7 +17,7 @@ _FOREIGN: Sequence[tuple[int, bytes, str]] = (
     (0, b"version https://git-lfs", "is a Git LFS pointer, not a scan; run git lfs pull"),
     (0, b"PK\x03\x04", "is a zip archive, not a scan; unpack it first"),
     (0, b"PK\x05\x06", "is an empty zip archive, not a scan"),
-    (128, b"DICM", "is a DICOM file; convert its series to NIfTI first (dcm2niix does)"),
+    (128, b"DICM", "is a DICOM file; give the folder of its series"),
     (0, b"\x89PNG", "is a PNG picture without a place in the patient, not a scan"),
     (0, b"\xff\xd8\xff", "is a JPEG picture without a place in the patient, not a scan"),
     (0, b"II*\x00", "is a TIFF picture without a place in the patient, not a scan"),

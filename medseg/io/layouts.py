@@ -1,7 +1,7 @@
 """Which studies a path means: found by looking, and always said.
 
 A path is one image, a plain folder of images, a pattern with ``{study}``, a CSV or TSV manifest,
-a Decathlon data set, an nnU-Net data set, or a BIDS data set.
+a Decathlon data set, an nnU-Net data set, a BIDS data set, or a tree of DICOM files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from medseg.errors import Caution, InputError
 from medseg.image.study import Study
 from medseg.io.layouts_bids import bids, is_bids
+from medseg.io.layouts_dicom import Wanted, dicom, is_dicom
 from medseg.io.layouts_files import (
     SUFFIXES,
     Found,
@@ -46,19 +47,21 @@ def find_studies(
     *,
     reference: str | Path | None = None,
     channels: int | Sequence[str] = 1,
+    series: Wanted = None,
 ) -> Found:
     """The studies that a path means, sorted by name, and how they were found.
 
     ``channels`` are the names of a study's images, or how many there are. ``reference`` is a
     folder of masks with the studies' names, a pattern with ``{study}``, or one mask; without it
-    the layout's own masks are taken. Files are not opened.
+    the layout's own masks are taken. ``series`` says which DICOM series is meant where a visit has
+    several. Files are not opened, but for the headers of DICOM.
 
     Raises InputError: E_NO_INPUT where nothing is found, E_DUPLICATE_ID where two studies would
     share a name.
     """
     path = Path(path)
     try:
-        found = _looked_up(path, _names(channels))
+        found = _looked_up(path, _names(channels), series)
         found = replace(found, studies=tuple(sorted(found.studies, key=lambda s: s.name)))
         if reference is not None:
             found = with_references(found, Path(reference))
@@ -74,17 +77,19 @@ def _names(channels: int | Sequence[str]) -> tuple[str, ...]:
     return ("image",) if channels == 1 else tuple(str(index) for index in range(channels))
 
 
-def _looked_up(path: Path, channels: Sequence[str]) -> Found:
+def _looked_up(path: Path, channels: Sequence[str], series: Wanted) -> Found:
     if is_pattern(path):
         return by_pattern(path, channels)
     if not os.path.lexists(path):
         above = path.parent
         there = f"; look at {above}: {holdings(above)}" if above.is_dir() else ""
         raise InputError("E_NO_INPUT", f"there is nothing of that name{there}", path)
-    return _in_folder(path, channels) if path.is_dir() else _from_file(path, channels)
+    if path.is_dir():
+        return _in_folder(path, channels, series)
+    return _from_file(path, channels, series)
 
 
-def _from_file(path: Path, channels: Sequence[str]) -> Found:
+def _from_file(path: Path, channels: Sequence[str], series: Wanted) -> Found:
     name = stem(path)
     if name is not None:
         _refuse_several(path, channels, path.parent / "{study}_{channel}.nii.gz")
@@ -93,9 +98,12 @@ def _from_file(path: Path, channels: Sequence[str]) -> Found:
         return from_manifest(path, channels)
     if path.is_file() and path.suffix.lower() == ".json":
         return _described(path, channels)
+    if path.is_file() and is_dicom(path):
+        return dicom(path, channels, series)
     raise InputError(
         "E_NO_INPUT",
-        f"is neither an image ({' '.join(SUFFIXES)}), a manifest (.csv, .tsv) nor a dataset.json",
+        f"is neither an image ({' '.join(SUFFIXES)}), DICOM, a manifest (.csv, .tsv) nor a"
+        " dataset.json",
         path,
     )
 
@@ -111,7 +119,7 @@ def _described(file: Path, channels: Sequence[str]) -> Found:
     raise InputError("E_NO_INPUT", "lists no studies, and there is no imagesTr beside it", file)
 
 
-def _in_folder(path: Path, channels: Sequence[str]) -> Found:
+def _in_folder(path: Path, channels: Sequence[str], series: Wanted) -> Found:
     if (path / DESCRIPTION).is_file():
         return _described(path / DESCRIPTION, channels)
     for folder in (path / "imagesTr", path / "imagesTs", path):
@@ -124,9 +132,11 @@ def _in_folder(path: Path, channels: Sequence[str]) -> Found:
         return Found("plain folder", tuple(Study(name, (file,)) for name, file in images))
     if is_bids(path):
         return bids(path, channels)
+    if is_dicom(path):
+        return dicom(path, channels, series)
     raise InputError(
         "E_NO_INPUT",
-        f"no image ({' '.join(SUFFIXES)}), no dataset.json, no imagesTr, no sub-* folder;"
+        f"no image ({' '.join(SUFFIXES)}), no dataset.json, no imagesTr, no sub-* folder, no DICOM;"
         f" {holdings(path)}{_suggested(path)}",
         path,
     )
@@ -167,4 +177,4 @@ def _with_ids(found: Found, path: Path) -> Found:
             notes.append(str(Caution("W_NAME", f"'{printable(study.name)}' is called '{name}'")))
         studies.append(replace(study, name=name))
     studies.sort(key=lambda study: study.name)
-    return Found(found.layout, tuple(studies), tuple(notes))
+    return Found(found.layout, tuple(studies), tuple(notes), found.said)

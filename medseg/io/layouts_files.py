@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,11 +20,15 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Found:
-    """The layout's name, its studies sorted by name, and what should be known about them."""
+    """The layout's name, its studies sorted by name, and what should be known about them.
+
+    ``said`` has a few words on studies whose names and files say nothing.
+    """
 
     layout: str
     studies: tuple[Study, ...]
     notes: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 def stem(path: Path) -> str | None:

@@ -38,6 +38,28 @@ def from_manifest(path: Path, channels: Sequence[str]) -> Found:
     return Found("manifest", tuple(studies))
 
 
+def study_attributes(path: Path) -> dict[str, Mapping[str, str]]:
+    """The columns of a table by study: what is known of each besides its images.
+
+    Raises InputError E_NO_INPUT where it is no table with a column study, and E_DUPLICATE_ID
+    where a study has two rows.
+    """
+    rows = _rows(path)
+    columns = [name.strip() for name in rows[0][1]] if rows else []
+    if "study" not in columns:
+        raise InputError(
+            "E_NO_INPUT", f"has no column study; it has {', '.join(columns) or 'no header'}", path
+        )
+    found: dict[str, Mapping[str, str]] = {}
+    for _, row in rows[1:]:
+        cells = {name: _cell(value) for name, value in zip(columns, row, strict=False)}
+        name = cells.pop("study")
+        if name in found:
+            raise InputError("E_DUPLICATE_ID", f"has two rows for {name}", path)
+        found[name] = MappingProxyType(cells)
+    return found
+
+
 def _image_columns(columns: Sequence[str], channels: Sequence[str]) -> list[str]:
     if len(channels) == 1 and channels[0] not in columns:
         return ["image"]

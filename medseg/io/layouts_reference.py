@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medseg.errors import InputError
 from medseg.image.study import Study
+from medseg.io.layouts_dicom import drawn_for, is_dicom
 from medseg.io.layouts_files import Found, holdings, id_of, images_in, normal, some, stem
 from medseg.io.layouts_pattern import check_fields, filled, is_pattern
 
@@ -26,6 +27,8 @@ def with_references(found: Found, reference: Path) -> Found:
         hint = ""
     elif reference.is_dir():
         there = images_in(reference)
+        if not there and is_dicom(reference):
+            return _drawn(found, reference)
         masks = _by_name(found.studies, there, reference)
         hint = _near(found.studies, masks, there, reference)
     else:
@@ -37,8 +40,29 @@ def with_references(found: Found, reference: Path) -> Found:
     return _joined(found, masks, hint)
 
 
+def _drawn(found: Found, folder: Path) -> Found:
+    """The masks that a tree of DICOM holds, by the series that they were drawn on."""
+    drawn = drawn_for(folder, found.studies)
+    several = {name: paths for name, paths in drawn.items() if len(paths) > 1}
+    if several:
+        name, paths = next(iter(several.items()))
+        raise InputError(
+            "E_NO_INPUT",
+            f"{len(paths)} drawings belong to {name} ({some(path.name for path in paths)}); name"
+            " one of them",
+            folder,
+        )
+    if not drawn:
+        raise InputError(
+            "E_NO_INPUT",
+            f"no SEG or RTSTRUCT was drawn on the series of {_counted(found.studies)}",
+            folder,
+        )
+    return _joined(found, {name: paths[0] for name, paths in drawn.items()}, "")
+
+
 def _only(found: Found, reference: Path) -> Found:
-    if stem(reference) is None or not reference.exists():
+    if not reference.is_file() or (stem(reference) is None and not is_dicom(reference)):
         above = reference.parent
         there = f"; look at {above}: {holdings(above)}" if above.is_dir() else ""
         raise InputError("E_NO_INPUT", f"there is no such mask or folder{there}", reference)
@@ -110,7 +134,7 @@ def _joined(found: Found, masks: Mapping[str, Path], hint: str) -> Found:
         have = "study has" if len(without) == 1 else "studies have"
         notes.append(f"{len(without)} {have} no reference: {some(without)}{hint}")
     joined = [replace(study, reference=masks.get(study.name)) for study in studies]
-    return Found(found.layout, tuple(joined), tuple(notes))
+    return Found(found.layout, tuple(joined), tuple(notes), found.said)
 
 
 def _counted(studies: Sequence[Study]) -> str:

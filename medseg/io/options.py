@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from medseg.step import Step
+
+
+@dataclass(frozen=True)
+class SeriesRule:
+    """Which DICOM series is meant where a patient has several; all that is said must hold.
+
+    ``description`` is a part of the series' description, ``image_type`` one of the words of its
+    image type, ``stack`` the number of a stack in its series, from 1.
+    """
+
+    modality: str | None = None
+    description: str | None = None
+    number: int | None = None
+    uid: str | None = None
+    image_type: str | None = None
+    stack: int | None = None
+
+    def __post_init__(self) -> None:
+        if all(getattr(self, one.name) is None for one in fields(self)):
+            raise ValueError("a rule for series says at least one thing about them")
+        for one in ("modality", "description", "uid", "image_type"):
+            if getattr(self, one) == "":
+                raise ValueError(f"{one} is a text, or left out")
+        if self.stack is not None and self.stack < 1:
+            raise ValueError(f"stack counts from 1, not {self.stack}")
 
 
 @dataclass(frozen=True)
@@ -17,6 +43,12 @@ class ReadOptions(Step):
     ``frames: each`` reads a 4D series frame by frame. ``align: resample`` brings further
     channels onto the grid of the first. ``memory_gib`` is the most that reading one study may
     take (None: no limit of its own).
+
+    Of DICOM: ``series`` says which of several series is meant (None: there must be one only;
+    ``each``: every one is a study). ``missing_slices: interpolate`` fills gaps from the slices
+    on either side. ``pet: stored`` leaves PET in its own units, where ``suv`` makes SUV by body
+    weight. ``rois`` says what a label is called among the contours or segments of a reference,
+    such as {tumour: GTV_Mass}.
     """
 
     nonfinite: Literal["refuse", "fill"] = "refuse"
@@ -24,10 +56,14 @@ class ReadOptions(Step):
     frames: Literal["refuse", "each"] = "refuse"
     align: Literal["refuse", "resample"] = "refuse"
     memory_gib: float | None = None
+    series: Literal["each"] | SeriesRule | None = None
+    missing_slices: Literal["refuse", "interpolate"] = "refuse"
+    pet: Literal["suv", "stored"] = "suv"
+    rois: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         hints: dict[str, Any] = get_type_hints(ReadOptions)
-        for name in ("nonfinite", "geometry", "frames", "align"):
+        for name in ("nonfinite", "geometry", "frames", "align", "missing_slices", "pet"):
             words = get_args(hints[name])
             if getattr(self, name) not in words:
                 raise ValueError(

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels, mask_dtype
 from medseg.image.labels import HIGHEST_VALUE
+from medseg.io.dicom.drawings import are_outlines, read_drawing
+from medseg.io.dicom.drawn import Structure, matched, together
+from medseg.io.dicom.index import looks_like_dicom
 from medseg.io.geometry import tolerance_mm
 from medseg.io.image_file import naming, opened
 from medseg.io.options import ReadOptions
+from medseg.io.seg_nrrd import SUFFIX, read_seg_nrrd
 from medseg.io.sizes import by
 from medseg.io.voxels import read_exact
 
@@ -33,9 +37,16 @@ def read_labels(
     """Read a mask; its values are 0, those of ``labels`` and its ignore value.
 
     With ``like`` the mask must lie on that grid within ``tolerance_mm``, or have its axes
-    turned and swapped only; it comes back on ``like`` itself. Raises StudyError
+    turned and swapped only; it comes back on ``like`` itself. A SEG, an RTSTRUCT or a .seg.nrrd
+    is read by the names of its structures, and outlines need ``like``. Raises StudyError
     E_LABEL_NOT_INTEGER, E_LABEL_VALUES, E_LABEL_GEOMETRY, and all that a scan's file can raise.
     """
+    if looks_like_dicom(path):
+        return read_drawing(path, labels, like, options)
+    if path.name.lower().endswith(SUFFIX):
+        named = read_seg_nrrd(path)
+        if named is not None and _named_alike(named[0].labels, labels, options):
+            return _renamed(*named, labels, like, options or ReadOptions())
     data, grid, cautions = _read(path, options)
     with naming(path):
         mask = _in_table(data, labels)
@@ -50,8 +61,16 @@ def read_label_values(path: Path, options: ReadOptions | None = None) -> tuple[W
 
     Raises StudyError E_LABEL_NOT_INTEGER, and all that a scan's file can raise.
     """
+    if looks_like_dicom(path):
+        mask, _ = read_drawing(path, None, None, options)
+        return mask.data, mask.grid
     data, grid, _ = _read(path, options)
     return data, grid
+
+
+def has_no_grid(path: Path) -> bool:
+    """Whether a reference is outlines, whose voxels are those of what they are laid on."""
+    return looks_like_dicom(path) and are_outlines(path)
 
 
 def _read(path: Path, options: ReadOptions | None) -> tuple[Whole, Grid, tuple[Caution, ...]]:
@@ -81,6 +100,30 @@ def _whole(data: NDArray[Any]) -> tuple[Whole, tuple[Caution, ...]]:
         return rounded.astype(np.int64), ()
     told = f"values were rounded to whole numbers, by up to {off.max():.2g}"
     return rounded.astype(np.int64), (Caution("W_LABEL_ROUNDED", told),)
+
+
+def _named_alike(theirs: Labels, ours: Labels, options: ReadOptions | None) -> bool:
+    """Whether segments are to be told by their names and not by their values."""
+    rois = (options or ReadOptions()).rois
+    return any(rois.get(name, name) in theirs.names for name in ours.names)
+
+
+def _renamed(
+    mask: LabelMap,
+    cautions: tuple[Caution, ...],
+    labels: Labels,
+    like: Grid | None,
+    options: ReadOptions,
+) -> tuple[LabelMap, tuple[Caution, ...]]:
+    """A mask with a table of its own as one of ``labels``, by the names of both."""
+    theirs = [Structure(one.values[0], one.name, one.code or "") for one in mask.labels]
+    found, told = matched(labels, theirs, options.rois)
+    ours, more = together(mask.grid, labels, found, lambda number: mask.data == number)
+    cautions += told + more
+    if like is None:
+        return ours, cautions
+    data, turned = _onto(ours.data, mask.grid, like)
+    return LabelMap(data, like, labels), cautions + turned
 
 
 def _in_table(data: Whole, labels: Labels) -> NDArray[Any]:

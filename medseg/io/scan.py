@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, Study, Volume
 from medseg.image.resampling import inside_of, resample
+from medseg.image.study import Stack
+from medseg.io.dicom.index import holds_dicom
+from medseg.io.dicom.series import read_series, series_digests
 from medseg.io.geometry import Geometry, tolerance_mm
 from medseg.io.image_file import files_of, opened
 from medseg.io.options import ReadOptions
@@ -46,7 +49,7 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class _Channel:
-    """One file's voxels (T, X, Y, Z), x fastest in memory."""
+    """One image's voxels (T, X, Y, Z), x fastest in memory."""
 
     path: Path
     data: Frames
@@ -87,13 +90,38 @@ def read_scan(study: Study, options: ReadOptions | None = None) -> Scan:
     )
 
 
-def digests_of(study: Study) -> Mapping[str, str]:
+def grid_of(study: Study, options: ReadOptions | None = None) -> Grid | None:
+    """The grid that ``read_scan`` would give a study, from its first file's header.
+
+    None for a DICOM series, which has many.
+    """
+    first = study.images[0]
+    if isinstance(first, Stack) or is_series(first):
+        return None
+    with opened(first, options or ReadOptions()) as image:
+        return image.geometry.grid
+
+
+def digests_of(study: Study, options: ReadOptions | None = None) -> Mapping[str, str]:
     """What ``read_scan(study).digests`` would say, without reading a voxel."""
-    files = [file for path in study.images for file in files_of(path)]
-    return _shortly({file: sha256_of(file) for file in files})
+    digests: dict[Path, str] = {}
+    for image in study.images:
+        if isinstance(image, Stack) or is_series(image):
+            digests.update(series_digests(image, options))
+        else:
+            digests.update({file: sha256_of(file) for file in files_of(image)})
+    return _shortly(digests)
 
 
-def _read(path: Path, options: ReadOptions, taken: float, copies: int) -> _Channel:
+def is_series(image: Path | Stack) -> bool:
+    """Whether an image is a stack of DICOM slices, a folder of them, or a file of them."""
+    return isinstance(image, Stack) or holds_dicom(image)
+
+
+def _read(path: Path | Stack, options: ReadOptions, taken: float, copies: int) -> _Channel:
+    if isinstance(path, Stack) or is_series(path):
+        series = read_series(path, options, taken, copies)
+        return _Channel(Path(path), series.data, series.geometry, series.cautions, series.digests)
     with opened(path, options, taken, copies) as image:
         data, seen = read_float(image, options.nonfinite == "fill")
         cautions = image.cautions + image.finish() + seen

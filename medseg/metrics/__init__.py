@@ -3,9 +3,45 @@
 from typing import Any
 
 from medseg.metrics.comparison import Comparison, Overlap
+from medseg.metrics.conventions import Metric
+from medseg.metrics.distance import Assd, BoundaryIou, CentroidDistance, Hd, Hd95, Msd, Nsd
 from medseg.metrics.measure import Measure, summarise
-from medseg.metrics.overlap import Dice, Iou
+from medseg.metrics.overlap import Dice, Iou, Precision, Sensitivity, Specificity, VolumeDifference
 
-METRICS: dict[str, type[Any]] = {"dice": Dice, "iou": Iou}
+METRICS: dict[str, type[Any]] = {
+    "dice": Dice,
+    "iou": Iou,
+    "sensitivity": Sensitivity,
+    "specificity": Specificity,
+    "precision": Precision,
+    "volume_difference": VolumeDifference,
+    "hd": Hd,
+    "hd95": Hd95,
+    "assd": Assd,
+    "msd": Msd,
+    "nsd": Nsd,
+    "centroid_distance": CentroidDistance,
+    "boundary_iou": BoundaryIou,
+}
 
-__all__ = ["METRICS", "Comparison", "Dice", "Iou", "Measure", "Overlap", "summarise"]
+__all__ = [
+    "METRICS",
+    "Assd",
+    "BoundaryIou",
+    "CentroidDistance",
+    "Comparison",
+    "Dice",
+    "Hd",
+    "Hd95",
+    "Iou",
+    "Measure",
+    "Metric",
+    "Msd",
+    "Nsd",
+    "Overlap",
+    "Precision",
+    "Sensitivity",
+    "Specificity",
+    "VolumeDifference",
+    "summarise",
+]

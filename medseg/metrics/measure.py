@@ -9,7 +9,8 @@ from math import isfinite
 from statistics import fmean, median, stdev
 from typing import Any, Literal
 
-Reason = Literal["both_empty", "reference_empty", "prediction_empty"]
+Reason = Literal["both_empty", "reference_empty", "prediction_empty", "reference_full"]
+BothEmpty = Literal["exclude", "one"]
 
 
 @dataclass(frozen=True)

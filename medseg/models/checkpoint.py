@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from zipfile import is_zipfile
 
 from medseg.errors import ModelError
 
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
 class Checkpoint:
     """Another project's checkpoint: its file and the ``format`` it is in.
 
-    A state dict, plain or under ``state_dict`` or ``model``, as safetensors or as torch saves it.
-    The network's own options must be those the checkpoint was trained with.
+    A state dict, plain or under ``state_dict``, ``model`` or ``network_weights``, as safetensors
+    or as torch saves it. The network's own options must be those the checkpoint was trained with.
     """
 
     path: Path
     format: Literal[
-        "uctransnet", "torchvision", "segformer_hf", "unet_milesial", "bisenetv2", "stdc"
+        "uctransnet",
+        "torchvision",
+        "segformer_hf",
+        "unet_milesial",
+        "bisenetv2",
+        "stdc",
+        "nnunet",
     ]
 
 
@@ -44,15 +51,8 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
 
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError("E_CHECKPOINT", "there is no such weights file", path) from None
-    # What a damaged or foreign file ends in depends on where it is damaged.
-    except Exception as error:
-        told = f"cannot be read as a checkpoint of tensors ({type(error).__name__})"
-        raise ModelError("E_CHECKPOINT", told, path) from error
-    for name in ("state_dict", "model"):
+    held = read_torch(path)
+    for name in ("state_dict", "model", "network_weights"):
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
             held = held[name]
     # Some projects keep a list of their labels or a count of steps beside the tensors.
@@ -61,6 +61,51 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
     if not tensors:
         raise ModelError("E_CHECKPOINT", "holds no state dict: tensors by their names", path)
     return tensors
+
+
+def read_torch(path: Path) -> Any:
+    """What torch saved in a file: tensors, numbers and texts, in lists and mappings.
+
+    The tensors of files in today's form stay on disk until they are looked at. Raises ModelError:
+    E_UNSAFE where the file asks for anything else to be called, of which nothing is; else
+    E_CHECKPOINT.
+    """
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numbers()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    except FileNotFoundError:
+        raise ModelError("E_CHECKPOINT", "there is no such weights file", path) from None
+    # What a damaged or foreign file ends in depends on where it is damaged.
+    except Exception as error:
+        if foreign := _foreign(path):
+            told = f"cannot be read safely: it asks for {foreign}; nothing of it was run"
+            raise ModelError("E_UNSAFE", told, path) from None
+        told = f"cannot be read as a checkpoint of tensors ({type(error).__name__})"
+        raise ModelError("E_CHECKPOINT", told, path) from error
+
+
+def _numbers() -> list[Any]:
+    """What numpy's numbers are packed with, by the names of this version and of those before."""
+    import numpy as np
+
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    types = (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)
+    kinds = [type(np.dtype(one)) for one in types]
+    return [np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar"), *kinds]
+
+
+def _foreign(path: Path) -> str:
+    """The names that a file asks for beyond those that are allowed, or none."""
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numbers()):
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:
+        return ""
+    return ", ".join(sorted(found)[:5])
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

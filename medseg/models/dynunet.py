@@ -1,23 +1,15 @@
-"""MONAI's DynUNet, the U-Net that nnU-Net configures, behind a typed name."""
+"""DynUNet, MONAI's form of the U-Net that nnU-Net configures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from medseg.models.fitting import covered, cropped, padded
-from medseg.models.heads import halving
 from medseg.models.network import Network
 
 if TYPE_CHECKING:
     from torch import nn
-
-_NORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "instance": ("INSTANCE", {"affine": True}),
-    "batch": ("BATCH", {}),
-}
 
 
 @dataclass(frozen=True)
@@ -70,48 +62,23 @@ class DynUNet(Network):
                 )
         return axes
 
+    @property
+    def axis_strides(self) -> list[tuple[int, ...]]:
+        """One a level, the first of 1, a number an axis."""
+        return self._by_axis((1, *(self.strides or (2,) * (len(self.widths) - 1))))
+
+    @property
+    def axis_kernels(self) -> list[tuple[int, ...]]:
+        """One a level, a number an axis."""
+        return self._by_axis(self.kernels or (3,) * len(self.widths))
+
+    @property
+    def plain(self) -> DynUNet:
+        """The same without residual blocks."""
+        return replace(self, residual=False)
+
     def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
         """Build it; weights are drawn as nnU-Net draws them."""
-        from monai.networks.nets import DynUNet as MonaiDynUNet
+        from medseg.models.nets.dynunet import DynUNetNet
 
-        levels = len(self.widths)
-        strides = self._by_axis((1, *(self.strides or (2,) * (levels - 1))))
-        multiples = [prod(axis) for axis in zip(*strides, strict=True)]
-
-        class Fitted(MonaiDynUNet):  # type: ignore[misc]
-            """Takes any size; leaves coarse logits at their own size, as far as the image went."""
-
-            def __init__(self, **options: Any) -> None:
-                super().__init__(**options)
-                # MONAI registers every block a second time in here; each weight is saved once.
-                del self.skip_layers
-
-            def forward(self, image: Any) -> Any:
-                levels = [self.input_block(padded(image, multiples))]
-                for down in (*self.downsamples, self.bottleneck):
-                    levels.append(down(levels[-1]))
-                decoded = [levels.pop()]
-                for up in self.upsamples:
-                    decoded.append(up(decoded[-1], levels.pop()))
-                logits = cropped(self.output_block(decoded[-1]), image.shape[2:])
-                if not (self.training and self.deep_supervision):
-                    return logits
-                full = decoded[-1].shape[2:]
-                coarse = zip(self.deep_supervision_heads, decoded[-2::-1], strict=False)
-                heads = [logits, *(cropped(head(f), covered(image, full, f)) for head, f in coarse)]
-                return halving(heads)
-
-        return Fitted(
-            spatial_dims=self.spatial_dims,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            kernel_size=self._by_axis(self.kernels or (3,) * levels),
-            strides=strides,
-            upsample_kernel_size=strides[1:],
-            filters=self.widths,
-            dropout=self.dropout or None,
-            norm_name=_NORMS[self.norm],
-            deep_supervision=self.deep_supervision > 0,
-            deep_supr_num=max(self.deep_supervision, 1),
-            res_block=self.residual,
-        )
+        return DynUNetNet(self, in_channels, out_channels)

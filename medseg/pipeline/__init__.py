@@ -1,5 +1,6 @@
 """Floor 4: the YAML, typed and checked, with complaints that name file, line and column."""
 
+from medseg.inference import Limits
 from medseg.pipeline.dumping import dump_pipeline, pipeline_digest
 from medseg.pipeline.loading import (
     check_ready,
@@ -8,13 +9,14 @@ from medseg.pipeline.loading import (
     load_site,
     pipeline_file,
 )
-from medseg.pipeline.parts import Input, Limits, Pipeline, Site, Within
+from medseg.pipeline.parts import Input, Pipeline, Previous, Site, Within
 from medseg.pipeline.schema import json_schema
 
 __all__ = [
     "Input",
     "Limits",
     "Pipeline",
+    "Previous",
     "Site",
     "Within",
     "check_ready",

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from medseg.image import Grid, LabelMap, Labels
 from medseg.inference import Threshold
+from medseg.inference.rule import Decision
 from medseg.pipeline.builder import BROKEN, Builder, hints_of
 from medseg.pipeline.source import Items, Table, plain
 from medseg.postprocess.relabel import Relabel
+from medseg.training import Augmentation
 
 
 def check_whole(builder: Builder, root: Table) -> None:
     """Complain of parts that are each right and do not fit together."""
     _one_label(builder)
+    _one_decision(builder)
     _one_network(builder, root)
     _relabelled(builder)
+    _exchanged(builder)
 
 
 def _one_label(builder: Builder) -> None:
@@ -28,6 +33,23 @@ def _one_label(builder: Builder) -> None:
         if isinstance(step, Threshold) and at.startswith("inference."):
             message = f"'threshold' decides one label, and the pipeline has {len(names)}"
             builder.complain(builder.places[at], at, message)
+
+
+def _one_decision(builder: Builder) -> None:
+    """Scores that are averaged become a mask by one rule, and what refines them is probable."""
+    steps = {
+        at: getattr(step, "decision", Decision())
+        for at, step in builder.built.items()
+        if re.fullmatch(r"inference\.\d+", at) and step is not BROKEN
+    }
+    rules = list(steps.values())
+    for at, rule in steps.items():
+        if rule != rules[0]:
+            message = "'decision' is the same for all steps whose scores are averaged"
+            builder.complain(builder.places[at], at, message)
+        if rule.scores == "logits" and "refine.0" in builder.places:
+            message = "'refine' works on probabilities, and the decision here is of logits"
+            builder.complain(builder.places["refine.0"], "refine", message)
 
 
 def _one_network(builder: Builder, root: Table) -> None:
@@ -68,6 +90,17 @@ def _relabelled(builder: Builder) -> None:
                 builder.complain(builder.places[at], at, str(error))
                 return
         place += 1
+
+
+def _exchanged(builder: Builder) -> None:
+    """Labels that a mirror image exchanges have one value each."""
+    labels = builder.built.get("labels")
+    for at, step in list(builder.built.items()):
+        if isinstance(step, Augmentation) and isinstance(labels, Labels):
+            try:
+                step.of(labels)
+            except (ValueError, KeyError) as error:
+                builder.complain(builder.places[at], at, str(error))
 
 
 def _name(item: Any) -> str:

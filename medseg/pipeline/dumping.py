@@ -23,14 +23,17 @@ _BARE = re.compile(r"(?:[A-Za-z_/]|\.\.?/)(?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?"
 _NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 _SECTIONS = (Input, Training)  # steps by their options only; no table holds them
 _LONG = 76
-_LIMITS = ("path", "reference", "memory_gib")
+_LIMITS = ("path", "reference", "memory_gib", "rois")
+# What came later and is as it was before, where nothing else is said.
+_LATER = ("series", "missing_slices", "pet")
 _ORDER = (
-    *("name", "description", "labels", "ignore", "input", "within", "preprocess", "inference"),
+    *("name", "description", "labels", "ignore", "input", "within", "preprocess", "previous"),
+    "inference",
     *("refine", "postprocess", "metrics", "training", "output", "deterministic"),
 )
 _DECIDES = (
-    *("labels", "input", "within", "preprocess", "inference", "refine", "postprocess"),
-    "deterministic",
+    *("labels", "input", "within", "preprocess", "previous", "inference", "refine"),
+    *("postprocess", "deterministic"),
 )
 
 
@@ -58,9 +61,17 @@ def _deciding(pipeline: Pipeline) -> dict[str, Any]:
     said = {name: _fingerprint(getattr(pipeline, name)) for name in _DECIDES}
     for name in _LIMITS:
         said["input"].pop(name, None)
+    for name in _LATER:
+        if getattr(pipeline.input, name) == getattr(Input(), name):
+            said["input"].pop(name, None)
     # Pipelines keep the digest they had before there was anything to refine.
     if not pipeline.refine:
         del said["refine"]
+    if pipeline.previous is None:
+        del said["previous"]
+    else:
+        inner = load_pipeline(pipeline.previous.pipeline)
+        said["previous"]["pipeline"] = pipeline_digest(inner)
     if pipeline.within is not None:
         said["within"]["pipeline"] = pipeline_digest(load_pipeline(pipeline.within.pipeline))
     return said
@@ -136,10 +147,10 @@ def _name(step: Any) -> str:
 def _label(label: Label) -> Any:
     alone = len(label.values) == 1
     values = label.values[0] if alone else list(label.values)
-    if label.colour is None and label.code is None:
+    more = {"colour": label.colour, "code": label.code, "paint": label.paint}
+    said = {key: one for key, one in more.items() if one is not None}
+    if not said:
         return values
-    more = {"colour": label.colour, "code": label.code}
-    said = {key: text for key, text in more.items() if text is not None}
     return {"value" if alone else "values": values, **said}
 
 

@@ -20,6 +20,7 @@ class _Long:
     values: tuple[int, ...] | None = None
     colour: str | None = None
     code: str | None = None
+    paint: int | None = None
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.values is None):
@@ -65,14 +66,15 @@ def _label(builder: Builder, name: str, entry: Entry) -> Any:
         long = builder.section(_Long, node, at)
         if long is BROKEN:
             return BROKEN
-        values, colour, code = long.values or (long.value,), long.colour, long.code
+        values = long.values or (long.value,)
+        colour, code, paint = long.colour, long.code, long.paint
     else:
-        values, colour, code = _values(node), None, None
+        values, colour, code, paint = _values(node), None, None, None
         if values is None:
             message = f"wants a value, a list of values or a mapping, not {found(plain(node))}"
             return builder.complain(node, at, message)
     try:
-        return Label(name, values, colour, code)
+        return Label(name, values, colour, code, paint)
     except ValueError as error:
         return builder.complain(node, at, str(error))
 

@@ -14,6 +14,7 @@ from medseg.models.checkpoint import weights_file
 from medseg.pipeline.builder import BROKEN, Builder, Spot
 from medseg.pipeline.checks import check_whole, check_within
 from medseg.pipeline.labels import build_labels
+from medseg.pipeline.nnunet import PLANS, is_nnunet, translated
 from medseg.pipeline.parts import Pipeline, Site
 from medseg.pipeline.settings import with_settings
 from medseg.pipeline.source import Source, Table, parse, read_source
@@ -25,8 +26,9 @@ PIPELINE_FILE = "pipeline.yaml"
 def load_pipeline(path: str | Path, settings: Sequence[str] = ()) -> Pipeline:
     """The pipeline of a YAML file or of a model folder; ``settings`` are key.path=value.
 
-    Relative paths start at the file's folder; those in settings at the working folder.
-    Raises PipelineError with a complaint for every mistake.
+    A folder is one that medseg trained, or one of nnU-Net v2. Relative paths start at the file's
+    folder; those in settings at the working folder. Raises PipelineError with a complaint for
+    every mistake, ModelError where another project's model cannot be taken.
     """
     return _pipeline(Path(path), settings, ())
 
@@ -47,12 +49,15 @@ def load_labels(path: str | Path) -> Labels:
 
 
 def pipeline_file(path: Path) -> Path:
-    """The YAML file of a pipeline or of a model folder; PipelineError where there is none."""
+    """The file that describes a pipeline or a model folder; PipelineError where there is none."""
     if not path.is_dir():
         return path
     if (path / PIPELINE_FILE).exists():
         return path / PIPELINE_FILE
-    raise PipelineError("E_NOT_FOUND", f"is a folder without {PIPELINE_FILE}, so no model", path)
+    if is_nnunet(path):
+        return path / PLANS
+    told = f"is a folder without {PIPELINE_FILE}, or plans.json of nnU-Net, so no model"
+    raise PipelineError("E_NOT_FOUND", told, path)
 
 
 def check_ready(pipeline: Pipeline) -> None:
@@ -71,8 +76,9 @@ def check_ready(pipeline: Pipeline) -> None:
         path = weights_file(weights)
         if not path.is_file():
             raise ModelError("E_CHECKPOINT", "there is no such weights file; train first", path)
-    if pipeline.within is not None:
-        check_ready(load_pipeline(pipeline.within.pipeline))
+    for inner in (pipeline.within, pipeline.previous):
+        if inner is not None:
+            check_ready(load_pipeline(inner.pipeline))
 
 
 def _loaded(source: Source, settings: Sequence[str], build: Callable[[Builder, Table], Any]) -> Any:
@@ -108,28 +114,32 @@ def _pipeline(path: Path, settings: Sequence[str], outer: tuple[str, ...]) -> Pi
         spot = Spot(root, "", "pipeline", ("ignore",))
         result = builder.made(Pipeline, spot, root.entries, {"labels": labels})
         check_whole(builder, root)
-        _check_inner(builder, chain)
+        for part in ("within", "previous"):
+            _check_inner(builder, part, chain)
         return result
 
-    pipeline: Pipeline = _loaded(read_source(file), settings, build)
+    source = read_source(file) if file == path or file.name != PLANS else translated(path)
+    pipeline: Pipeline = _loaded(source, settings, build)
     return pipeline
 
 
-def _check_inner(builder: Builder, chain: tuple[str, ...]) -> None:
-    """The pipeline that ``within`` names is right itself, and never this one again."""
-    path = builder.built.get("within.pipeline")
+def _check_inner(builder: Builder, part: str, chain: tuple[str, ...]) -> None:
+    """The pipeline that ``within`` or ``previous`` names is right, and never this one again."""
+    at = f"{part}.pipeline"
+    path = builder.built.get(at)
     if not isinstance(path, Path):
         return
-    node, at = builder.places["within.pipeline"], "within.pipeline"
+    node = builder.places[at]
     try:
         if os.path.realpath(pipeline_file(path)) in chain:
             builder.complain(node, at, "leads back to this pipeline")
             return
         inner = _pipeline(path, (), chain)
-    except PipelineError as error:
+    except (PipelineError, ModelError) as error:
         builder.complain(node, at, str(error))
         return
-    check_within(builder, inner.labels)
+    if part == "within":
+        check_within(builder, inner.labels)
 
 
 def _site(builder: Builder, root: Table) -> Any:

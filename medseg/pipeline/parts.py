@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.image import Labels
+from medseg.image.coarse import CoarseAxis
+from medseg.inference import Limits
 from medseg.io import ReadOptions
+from medseg.io.exports import ExportOptions, Format
 from medseg.metrics import Dice, Iou
 from medseg.step import Step
 from medseg.training import Training
@@ -36,6 +39,24 @@ class Input(ReadOptions):
 
 
 @dataclass(frozen=True)
+class Output(ExportOptions):
+    """Where results go (``path``), and in which ``formats`` masks are written beside NIfTI.
+
+    dicom_seg and rtstruct are written where the scan is DICOM; seg_nrrd is 3D Slicer's own; stl
+    and ply are surfaces in mm; itksnap and slicer are tables of the labels' names and colours.
+    """
+
+    path: Path | None = None
+    formats: tuple[Format, ...] = ("nifti",)
+
+    def __post_init__(self) -> None:
+        if len(set(self.formats)) != len(self.formats):
+            raise ValueError(f"formats are named once each, not {', '.join(self.formats)}")
+        if not self.tool or not self.tool.isprintable():
+            raise ValueError("tool is a name on one line")
+
+
+@dataclass(frozen=True)
 class Within:
     """Crop to what another pipeline finds, before the preprocessing.
 
@@ -55,6 +76,21 @@ class Within:
 
 
 @dataclass(frozen=True)
+class Previous:
+    """The mask of another pipeline as further channels, after those of the preprocessed scan.
+
+    Each of its values, in rising order, is a channel of 0 and 1 (the cascade of Isensee et al.
+    2021). ``coarse_axis`` brings thick slices to the preprocessed grid one by one, as the step
+    ``spacing`` does; the voxels after are then those of ``pixdim`` (null: the scan's own along
+    that axis), or of the preprocessed grid where that is left out.
+    """
+
+    pipeline: Path
+    coarse_axis: CoarseAxis | None = None
+    pixdim: tuple[float | None, float | None, float | None] | None = None
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
@@ -68,11 +104,12 @@ class Pipeline:
     input: Input = Input()
     within: Within | None = None
     preprocess: tuple[Step, ...] = ()
+    previous: Previous | None = None
     refine: tuple[Step, ...] = ()
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())
     training: Training | None = None
-    output: Path | None = None
+    output: Path | Output | None = None
     deterministic: bool = False
 
     def __post_init__(self) -> None:
@@ -80,17 +117,19 @@ class Pipeline:
             raise ValueError(f"name is one line that could be a folder's name, not {self.name!r}")
         if not self.inference:
             raise ValueError("inference has at least one step")
+        if self.output_options.segments == "labelmap" and not self.labels.exclusive:
+            raise ValueError("output: a label map holds exclusive labels, and these overlap")
 
+    @property
+    def output_options(self) -> Output:
+        """Where and in which formats results are written."""
+        return self.output if isinstance(self.output, Output) else Output(path=self.output)
 
-@dataclass(frozen=True)
-class Limits:
-    """What a study may take. ``memory_gib``: None for nine tenths of the machine's memory."""
-
-    memory_gib: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.memory_gib is not None and self.memory_gib <= 0:
-            raise ValueError(f"memory_gib is above 0, not {self.memory_gib}")
+    def writing_to(self, path: Path) -> Pipeline:
+        """The same pipeline with another output folder."""
+        if isinstance(self.output, Output):
+            return replace(self, output=replace(self.output, path=path))
+        return replace(self, output=path)
 
 
 @dataclass(frozen=True)
@@ -102,7 +141,7 @@ class Site:
 
     device: str = "auto"
     threads: int | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         kind, _, number = self.device.partition(":")

@@ -7,11 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-from medseg.image import Volume
+from medseg.image import Grid, Volume
 from medseg.image.box import box_around
+from medseg.image.coarse import CoarseAxis
 from medseg.image.resampling import resample
 from medseg.preprocess.channels import check_channels, chosen_channels
 from medseg.step import Step
+
+Axis = Literal[0, 1, 2]
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,51 @@ class Orientation(Step):
 
     def __call__(self, volume: Volume) -> Volume:
         """The same voxels in another order."""
-        return resample(volume, volume.grid.oriented(self.axcodes))
+        return resample(volume, self.grid_of(volume.grid))
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """The grid of what a volume on ``grid`` becomes."""
+        return grid.oriented(self.axcodes)
+
+
+@dataclass(frozen=True)
+class Transpose(Step):
+    """Put the axes in another order as they are stored, wherever they point; 0 is the first.
+
+    Axis i of what comes out is axis ``indices[i]`` of what came in.
+    """
+
+    indices: tuple[Axis, Axis, Axis] = (2, 1, 0)
+
+    def __post_init__(self) -> None:
+        if sorted(self.indices) != [0, 1, 2]:
+            raise ValueError(f"indices name each of 0, 1 and 2 once, not {self.indices}")
+
+    def __call__(self, volume: Volume) -> Volume:
+        """The same voxels in another order."""
+        return resample(volume, self.grid_of(volume.grid))
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """The grid of what a volume on ``grid`` becomes."""
+        return grid.transposed(self.indices)
 
 
 @dataclass(frozen=True)
 class Spacing(Step):
-    """Resample to voxels of ``pixdim`` mm about the same centre; null keeps an axis as it is.
+    """Resample to voxels of ``pixdim`` mm; null keeps an axis as it is.
 
     ``mode`` is linear, cubic (a spline of order 3, clipped to the image's range) or nearest.
+    ``align: centre`` makes the voxels exactly so large, about the same centre; ``align: edges``
+    keeps the field of view to its edges, and the voxels as nearly so large as whole ones can be
+    (as nnU-Net does). ``coarse_axis`` treats thick slices on their own: where one side of the
+    voxels, before or after, is more than ``above`` times another, slices across the longest are
+    resampled one by one, and along it the ``mode`` is its own.
     """
 
     pixdim: tuple[float | None, float | None, float | None]
     mode: Literal["linear", "cubic", "nearest"] = "linear"
+    align: Literal["centre", "edges"] = "centre"
+    coarse_axis: CoarseAxis | None = None
 
     def __post_init__(self) -> None:
         if any(side is not None and not 0.01 <= side <= 100 for side in self.pixdim):
@@ -51,32 +87,50 @@ class Spacing(Step):
 
     def __call__(self, volume: Volume) -> Volume:
         """The volume on a grid of that spacing."""
-        kept = volume.grid.spacing_mm
-        wanted = [k if w is None else w for k, w in zip(kept, self.pixdim, strict=True)]
-        return resample(volume, volume.grid.spaced(wanted), self.mode)
+        kept, wanted = volume.grid.spacing_mm, self._wanted(volume.grid)
+        apart = None if self.coarse_axis is None else self.coarse_axis.apart(kept, wanted)
+        return resample(volume, self.grid_of(volume.grid), self.mode, apart=apart)
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """The grid of what a volume on ``grid`` becomes."""
+        kept, wanted = grid.spacing_mm, self._wanted(grid)
+        if self.align == "centre":
+            return grid.spaced(wanted)
+        # To the even number from half-way, as Python rounds.
+        sides = zip(kept, wanted, grid.shape, strict=True)
+        return grid.resized([max(1, round(k / w * n)) for k, w, n in sides])
+
+    def _wanted(self, grid: Grid) -> list[float]:
+        pairs = zip(grid.spacing_mm, self.pixdim, strict=True)
+        return [kept if wanted is None else wanted for kept, wanted in pairs]
 
 
 @dataclass(frozen=True)
 class CropForeground(Step):
     """Cut the box around all voxels above ``threshold``, and ``margin`` voxels around it.
 
-    The box ends at the edges of the scan. ``channels``, counted from 0, are those that are
-    looked at; null is every one. Where nothing is above, nothing is cut.
+    ``nonzero`` takes voxels other than 0 instead, negative ones too. The box ends at the edges
+    of the scan. ``channels``, counted from 0, are those that are looked at; null is every one.
+    Where nothing is above, nothing is cut.
     """
 
     threshold: float = 0.0
     margin: int = 0
     channels: tuple[int, ...] | None = None
+    nonzero: bool = False
 
     def __post_init__(self) -> None:
         if self.margin < 0:
             raise ValueError(f"margin is 0 voxels or more, not {self.margin}")
+        if self.nonzero and self.threshold:
+            raise ValueError("threshold and nonzero say two things of the same voxels")
         check_channels(self.channels)
 
     def __call__(self, volume: Volume) -> Volume:
         """The box of the foreground."""
         above = np.zeros(volume.grid.shape, bool)
         for channel in chosen_channels(volume, self.channels):
-            above |= volume.data[channel] > self.threshold
+            image = volume.data[channel]
+            above |= image != 0 if self.nonzero else image > self.threshold
         box = box_around(above, (self.margin,) * 3)
         return volume if box is None else resample(volume, volume.grid.cropped(*box))

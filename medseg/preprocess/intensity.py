@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.image import Volume
+from medseg.image import Grid, Volume
 from medseg.preprocess.channels import check_channels, chosen_channels, finite
 from medseg.step import Step
 
@@ -34,6 +34,10 @@ class _Intensity(Step, ABC):
     def _together(self) -> bool:
         """Whether the channels are changed as one image, not each on its own."""
         return False
+
+    def grid_of(self, grid: Grid) -> Grid:
+        """The grid of what a volume on ``grid`` becomes: the same."""
+        return grid
 
     @abstractmethod
     def _change(self, part: Image) -> None:
@@ -173,11 +177,19 @@ class NormalizeIntensity(_Intensity):
             part[chosen] = values
 
     def _normalise(self, values: Image) -> None:
-        mean, deviation = _moments(values)
-        subtrahend = mean if self.subtrahend is None else self.subtrahend
-        divisor = deviation if self.divisor is None else self.divisor
-        for piece in _pieces(values):
-            piece[...] = (piece.astype(np.float64) - subtrahend) / (divisor or 1.0)
+        standardised(values, self.subtrahend, self.divisor)
+
+
+def standardised(
+    values: Image, subtrahend: float | None = None, divisor: float | None = None
+) -> Image:
+    """``values (N,)`` themselves, less a number and divided by one: their own where not given."""
+    mean, deviation = _moments(values)
+    by = deviation if divisor is None else divisor
+    for piece in _pieces(values):
+        less = piece.astype(np.float64) - (mean if subtrahend is None else subtrahend)
+        piece[...] = less / (by or 1.0)
+    return values
 
 
 def _pieces(values: Image) -> Iterator[Image]:

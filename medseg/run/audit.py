@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from medseg.errors import InputError, StudyError
 from medseg.execution import serial
-from medseg.image import Labels, Study
+from medseg.image import Labels, Stack, Study
 from medseg.io import Found, ReadOptions, find_studies, write_atomically
 from medseg.io.layouts_files import images_in
 from medseg.run.events import Note, StageStarted, Watch, unheard
@@ -93,7 +93,12 @@ def audit(
     What is ``known`` from an earlier look is not read again; ``keep`` hears of all looks.
     Raises InputError where there are no studies at all.
     """
-    found = find_studies(where.path, reference=where.reference, channels=where.channels)
+    found = find_studies(
+        where.path,
+        reference=where.reference,
+        channels=where.channels,
+        series=where.options.series,
+    )
     pairs = [study for study in found.studies if study.reference is not None]
     if not pairs:
         told = f"{len(found.studies)} studies and no reference mask among them; give --reference"
@@ -103,7 +108,7 @@ def audit(
     seen: list[Seen] = []
     earlier = known or {}
     for study in pairs:
-        files = _files(study)
+        files = files_as_they_are(study)
         old = earlier.get(study.name)
         if old is not None and old.files == files and not whole:
             looks[study.name] = old
@@ -164,7 +169,7 @@ def _unclaimed(found: Found) -> Iterator[Fault]:
     if found.layout in ("manifest", "one file"):
         return
     masks = [study.reference for study in found.studies if study.reference is not None]
-    images = [path for study in found.studies for path in study.images]
+    images = [one for study in found.studies for one in study.images if isinstance(one, Path)]
     claimed = {path.resolve() for path in (*masks, *images)}
     sides: tuple[tuple[Kind, Sequence[Path], str], ...] = (
         ("orphan label", masks, "no image belongs to this mask"),
@@ -190,16 +195,21 @@ def _twins(looks: Mapping[str, Looked]) -> Iterator[Fault]:
             yield Fault("duplicate", name, told, look.files[0][0])
 
 
-def _files(study: Study) -> tuple[tuple[str, int, int], ...]:
+def files_as_they_are(study: Study) -> tuple[tuple[str, int, int], ...]:
     """Each file with its size and the time it was changed; what is not there has neither."""
     found = []
-    for path in (*study.images, *((study.reference,) if study.reference else ())):
+    images = [file for one in study.images for file in _files_of(one)]
+    for path in (*images, *((study.reference,) if study.reference else ())):
         try:
             said = path.stat()
             found.append((str(path), said.st_size, said.st_mtime_ns))
         except OSError:
             found.append((str(path), -1, -1))
     return tuple(found)
+
+
+def _files_of(image: Path | Stack) -> tuple[Path, ...]:
+    return image.files if isinstance(image, Stack) else (image,)
 
 
 def write_looks(path: Path, looks: Mapping[str, Looked], asked: str) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medseg.image import Grid, LabelMap, Study
 from medseg.io import write_atomically
 from medseg.pipeline import Pipeline, load_pipeline, pipeline_digest
+from medseg.run.audit import files_as_they_are
 from medseg.training.sampling import Case, Stored, places_of
 
 
@@ -59,8 +60,7 @@ class Cache:
         return replace(case, image=image)
 
     def _digest(self, study: Study) -> str:
-        paths = [*study.images, *([study.reference] if study.reference else [])]
-        files = [(str(p.resolve()), (s := p.stat()).st_size, s.st_mtime_ns) for p in paths]
+        files = files_as_they_are(study)
         return sha256(repr((self.about, self.dtype, files)).encode()).hexdigest()[:20]
 
     def _keep(self, case: Case, place: Path) -> None:

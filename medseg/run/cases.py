@@ -22,7 +22,7 @@ from medseg.training.sampling import Case
 AUDIT = "audit.json"
 
 
-def sound(pipeline: Pipeline, folder: Path, limit: float, keep: bool, watch: Watch) -> Audit:
+def sound(pipeline: Pipeline, folder: Path, limit: float | None, keep: bool, watch: Watch) -> Audit:
     """The studies with nothing wrong; all others are told, and left out.
 
     What was looked at before is known from ``folder``, where it is kept if ``keep``. Raises
@@ -49,7 +49,7 @@ def sound(pipeline: Pipeline, folder: Path, limit: float, keep: bool, watch: Wat
 
 
 def read_cases(
-    pipeline: Pipeline, studies: Sequence[Study], folder: Path, limit: float, watch: Watch
+    pipeline: Pipeline, studies: Sequence[Study], folder: Path, limit: float | None, watch: Watch
 ) -> list[Case]:
     """Preprocessed studies; one that cannot be read is told and left out."""
     options = replace(pipeline.input, memory_gib=limit)

@@ -23,7 +23,7 @@ from medseg.run.folds import folds_of, roll
 from medseg.run.model_folder import INTENDED_USE, WEIGHTS, ModelFolder
 from medseg.run.predict import predict
 from medseg.run.records import versions
-from medseg.run.site import memory_gib
+from medseg.run.site import limits_of
 from medseg.run.tables import csv_bytes
 from medseg.run.train import Options, TrainSummary, train
 from medseg.run.validation import trainable
@@ -75,7 +75,7 @@ def train_folds(
     recipe, _ = trainable(pipeline)
     site = site or Site()
     with held(model):
-        found = sound(pipeline, model, memory_gib(site), True, unheard)
+        found = sound(pipeline, model, limits_of(site).memory_gib, True, unheard)
         folds = folds_of(roll(found.studies, recipe, found.values), recipe)
         places = {fold: model / id_of(f"fold_{fold}") for fold in folds}
         done: dict[str, TrainSummary] = {}

@@ -12,7 +12,7 @@ import numpy as np
 from medseg.errors import InputError, MedsegError
 from medseg.execution import serial
 from medseg.image import Label, Labels, Study
-from medseg.io import find_studies, read_label_values, read_labels
+from medseg.io import find_studies, has_no_grid, read_label_values, read_labels
 from medseg.metrics import Comparison
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
@@ -63,8 +63,13 @@ def evaluate(
 
     def compare(study: Study) -> Record:
         assert study.reference is not None
-        reference, told = read_labels(study.reference, labels)
-        mask, more = read_labels(study.images[0], labels, reference.grid)
+        prediction = Path(study.images[0])
+        if has_no_grid(study.reference):
+            mask, more = read_labels(prediction, labels)
+            reference, told = read_labels(study.reference, labels, mask.grid)
+        else:
+            reference, told = read_labels(study.reference, labels)
+            mask, more = read_labels(prediction, labels, reference.grid)
         comparison = Comparison(mask, reference)
         return {
             "study": study.name,

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from medseg.image import Study
+from medseg.image import Stack, Study
 from medseg.inference import Slices, SlidingWindow
 from medseg.io import sha256_of, write_atomically
 from medseg.models import Network
@@ -127,9 +127,9 @@ class ModelFolder:
         structure = json.loads(self.step.model.genotype_json())
         return {"structure": structure, "growth": [asdict(row) for row in rows]}
 
-    def _from_here(self, path: Path) -> str:
+    def _from_here(self, path: Path | Stack) -> str:
         # A path that begins with ".." would not be taken for a formula, yet "./" keeps it plain.
-        return os.path.relpath(path.resolve(), self.path.resolve())
+        return os.path.relpath(os.path.realpath(path), self.path.resolve())
 
     def write_history(self, epochs: Sequence[Epoch]) -> None:
         """Write history.csv, and where matplotlib is installed its picture."""

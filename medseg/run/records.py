@@ -12,7 +12,7 @@ from typing import Any
 
 from medseg.errors import Caution, MedsegError
 from medseg.image import LabelMap, Study
-from medseg.io import digests_of, sha256_of, write_atomically
+from medseg.io import ReadOptions, digests_of, sha256_of, write_atomically
 from medseg.metrics import Measure
 
 Record = dict[str, Any]
@@ -82,7 +82,9 @@ def measured(measures: Iterable[Measure]) -> list[dict[str, Any]]:
     ]
 
 
-def still_stands(record: Record | None, study: Study, pipeline_digest: str, mask: Path) -> bool:
+def still_stands(
+    record: Record | None, study: Study, options: ReadOptions, pipeline_digest: str, mask: Path
+) -> bool:
     """Whether a mask was made by this pipeline from these very files, and is whole."""
     if record is None or record.get("state") != "done":
         return False
@@ -91,6 +93,6 @@ def still_stands(record: Record | None, study: Study, pipeline_digest: str, mask
     try:
         if sha256_of(mask) != record["mask"]["sha256"]:
             return False
-        return bool(dict(digests_of(study)) == record["inputs"])
+        return bool(dict(digests_of(study, options)) == record["inputs"])
     except (OSError, KeyError, MedsegError):
         return False

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from medseg.errors import Caution, StudyError
+from medseg.errors import Caution
 from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.image.box import box_around
-from medseg.image.resampling import resample
-from medseg.inference import Scores
-from medseg.pipeline import Pipeline, Within, load_pipeline
+from medseg.image.resampling import axis_maps, resample, resample_labels
+from medseg.image.splines import Apart
+from medseg.inference import EVERYTHING, Asked, Limits, Scores
+from medseg.pipeline import Pipeline, Previous, Within, load_pipeline
+from medseg.run.room import check_room, streamed
 from medseg.step import through
 
 
@@ -57,60 +58,60 @@ def segment(
     scan: Volume,
     pipeline: Pipeline,
     clock: Clock | None = None,
-    memory_gib: float | None = None,
+    limits: Limits = EVERYTHING,
 ) -> Segmentation:
     """Preprocess, ask the models, refine what they say, decide on the scan's own grid, clean up.
 
     Raises StudyError where the scan cannot be done, E_TOO_LARGE before a network is asked if
-    the scores alone would pass ``memory_gib``.
+    what is held would pass ``limits``.
     """
     clock = clock or Clock()
     image, cautions = prepared(scan, pipeline, clock)
-    mask, more = _decided(image, scan.grid, pipeline, clock, memory_gib)
+    answer = answered(image, scan.grid, pipeline, clock, limits)
+    return replace(answer, cautions=(*cautions, *answer.cautions))
+
+
+def answered(
+    image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits = EVERYTHING
+) -> Segmentation:
+    """The second half of ``segment``: from the preprocessed ``image`` to a mask on ``grid``."""
+    mask, cautions = _decided(image, grid, pipeline, clock, limits)
     with clock.stage("postprocess"):
         mask = through(pipeline.postprocess, mask)
-    cautions += more
     if not mask.data.any():
         cautions += (Caution("W_EMPTY_MASK", "no label was found in this scan"),)
     return Segmentation(mask, clock.seconds, cautions)
 
 
 def _decided(
-    image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, memory_gib: float | None
+    image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits
 ) -> tuple[LabelMap, tuple[Caution, ...]]:
     """The mask on ``grid``: streamed where one network says all, else from the whole of scores."""
     labels = pipeline.labels
+    check_room(image.channels, image.grid, grid, pipeline, limits)
     step = streamed(pipeline, image.grid, grid)
     if step is not None:
-        _refuse_too_large(step.held_floats(image.grid, labels), image.grid, labels, memory_gib)
         with clock.stage("inference"):
             decided: tuple[LabelMap, tuple[Caution, ...]] = step.decided_on(
-                image, labels, grid, lambda: clock.stage("decision")
+                image, labels, grid, lambda: clock.stage("decision"), limits
             )
         return decided
-    # Probabilities and one passing copy of them, in float32. Refining keeps what it began with as
-    # well, and some more of each voxel.
-    floats = (3 * labels.channels + 32) if pipeline.refine else 2 * labels.channels
-    _refuse_too_large(floats * prod(image.grid.shape), image.grid, labels, memory_gib)
     with clock.stage("inference"):
-        scores = Scores.mean(step(image, labels) for step in pipeline.inference)
+        scores = Scores.mean(_scores(one, image, labels, limits) for one in pipeline.inference)
     if pipeline.refine:
         with clock.stage("refine"):
-            for step in pipeline.refine:
-                scores = step(scores, image)
+            for better in pipeline.refine:
+                scores = better(scores, image)
     with clock.stage("decision"):
         return scores.decided_on(grid), scores.cautions
 
 
-def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Any:
-    """The one step whose rows can be decided as they come, or None."""
-    from medseg.inference.decision import Painting
-
-    alone = len(pipeline.inference) == 1 and not pipeline.refine
-    step = pipeline.inference[0]
-    if alone and hasattr(step, "decided_on") and Painting.possible(source, target, pipeline.labels):
-        return step
-    return None
+def _scores(step: Any, image: Volume, labels: Labels, limits: Limits) -> Scores:
+    if isinstance(step, Asked):
+        return step(image, labels, limits)
+    # A step of another package knows nothing of budgets.
+    scores: Scores = step(image, labels)
+    return scores
 
 
 def prepared(
@@ -123,7 +124,33 @@ def prepared(
         with clock.stage("within"):
             scan, cautions = _cropped(scan, pipeline.within)
     with clock.stage("preprocess"):
-        return through(pipeline.preprocess, scan), cautions
+        image = through(pipeline.preprocess, scan)
+    if pipeline.previous is not None:
+        with clock.stage("previous"):
+            image, more = _joined(image, scan, pipeline.previous)
+        cautions += more
+    return image, cautions
+
+
+def _joined(image: Volume, scan: Volume, previous: Previous) -> tuple[Volume, tuple[Caution, ...]]:
+    """``image`` with a channel of 0 and 1 for each value of another pipeline's mask of the scan."""
+    inner = load_pipeline(previous.pipeline)
+    done = segment(scan, inner)
+    mask = resample_labels(done.mask, image.grid, _apart(scan.grid, image.grid, previous))
+    found = [mask.data == value for value in sorted(inner.labels.values)]
+    data = np.concatenate([image.data, np.stack(found).astype(np.float32)])
+    return Volume(data, image.grid), done.cautions
+
+
+def _apart(before: Grid, after: Grid, previous: Previous) -> Apart | None:
+    maps = axis_maps(after, before)
+    if previous.coarse_axis is None or maps is None:
+        return None
+    sides = [before.spacing_mm[one.source] for one in maps]
+    pixdim = previous.pixdim or after.spacing_mm
+    wanted = [s if p is None else p for s, p in zip(sides, pixdim, strict=True)]
+    axis = previous.coarse_axis.of(sides, wanted)
+    return None if axis is None else (axis, previous.coarse_axis.mode)
 
 
 def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]:
@@ -139,14 +166,3 @@ def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]
         told = f"{inner.name} found nothing to crop to; the whole scan was taken"
         return scan, (Caution("W_EMPTY_MASK", told),)
     return resample(scan, scan.grid.cropped(*box)), ()
-
-
-def _refuse_too_large(floats: float, grid: Grid, labels: Labels, memory_gib: float | None) -> None:
-    wanted = 4 * floats / 2**30
-    if memory_gib is not None and wanted > memory_gib:
-        raise StudyError(
-            "E_TOO_LARGE",
-            f"{labels.channels} channels on {'x'.join(map(str, grid.shape))} voxels need"
-            f" {wanted:.1f} GiB and limits.memory_gib is {memory_gib:.1f}; use a coarser spacing,"
-            " a smaller window, 'within', or a larger limit",
-        )

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from medseg.inference import Limits
 from medseg.pipeline import Pipeline, Site
 from medseg.step import Step
 
@@ -17,10 +18,12 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
     """
     import torch
 
+    from medseg.compiled import use_threads
     from medseg.models.device import device_named
 
     if site.threads is not None:
         torch.set_num_threads(site.threads)
+        use_threads(site.threads)
     torch.use_deterministic_algorithms(pipeline.deterministic, warn_only=True)
     if pipeline.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -44,8 +47,9 @@ def _moved(step: Any, device: str) -> Step:
     return moved
 
 
-def memory_gib(site: Site) -> float:
-    """The site's limit, or nine tenths of the machine's memory."""
+def limits_of(site: Site) -> Limits:
+    """The site's limits; where it says nothing of memory, nine tenths of the machine's."""
     if site.limits.memory_gib is not None:
-        return site.limits.memory_gib
-    return 0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        return site.limits
+    all_of_it = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return replace(site.limits, memory_gib=0.9 * all_of_it)

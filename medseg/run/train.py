@@ -22,7 +22,7 @@ from medseg.run.folder import held
 from medseg.run.folds import Split, roll, split
 from medseg.run.growth import check_growth, grower, sized
 from medseg.run.model_folder import ModelFolder
-from medseg.run.site import memory_gib, settled
+from medseg.run.site import limits_of, settled
 from medseg.run.validation import Asking, Dices, dice_of, trainable
 from medseg.training import Training
 from medseg.training.growing import Grower
@@ -71,7 +71,7 @@ def train(
         else:
             watch = unheard
         _check_team(recipe, team)
-        run = _Run(pipeline, model, options, memory_gib(site), team, watch)
+        run = _Run(pipeline, model, options, limits_of(site).memory_gib, team, watch)
         return run.done(fold)
 
 
@@ -92,7 +92,7 @@ class _Run:
     pipeline: Pipeline
     model: Path
     options: Options
-    limit: float
+    limit: float | None
     team: Team
     watch: Watch
 

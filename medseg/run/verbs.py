@@ -40,7 +40,7 @@ def asked(
     if reference is not None:
         where = replace(where, reference=Path(reference))
     loaded = replace(loaded, input=where)
-    return loaded if output is None else replace(loaded, output=Path(output))
+    return loaded if output is None else loaded.writing_to(Path(output))
 
 
 def run(  # noqa: PLR0913 - as many as the command line has

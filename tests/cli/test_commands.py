@@ -391,3 +391,13 @@ def test_the_module_is_the_command() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("E_NOT_FOUND nowhere.yaml")
+
+
+def test_a_run_with_a_network_of_ours_waits_for_no_monai(tmp_path: Path) -> None:
+    repository = Path(__file__).resolve().parents[2]
+    scan = min((repository / "sample_data/mr/images").iterdir(), key=lambda p: p.stat().st_size)
+    words = ["run", str(repository / "pipelines/quickstart.yaml"), "--input", str(scan)]
+    _, modules = imported(*words, "--output", str(tmp_path / "out"), "--device", "cpu")
+    assert (tmp_path / "out/masks").is_dir()
+    assert "torch" in modules
+    assert not modules & {"monai", "skimage"}

@@ -210,3 +210,35 @@ def test_a_box_holds_what_is_marked_and_its_margin(first: int, margin: int) -> N
     start, stop = box_around(marked, (margin, 0, 0)) or ((), ())
     assert start == (max(0, first + 1 - margin), 2, 3)
     assert stop == (min(9, first + 4 + margin), 5, 4)
+
+
+@pytest.mark.parametrize("how", ["as C has it", "as NIfTI has it", "turned and backwards"])
+def test_interpolation_is_the_same_to_the_last_bit_however_voxels_lie_in_memory(how: str) -> None:
+    data = np.random.default_rng(3).normal(size=(2, 9, 11, 7)).astype(np.float32)
+    grid = Grid(np.diag([1.0, 1.5, 2.0, 1.0]), (9, 11, 7))
+    lain = {
+        "as C has it": data,
+        "as NIfTI has it": np.ascontiguousarray(data.transpose(0, 3, 2, 1)).transpose(0, 3, 2, 1),
+        "turned and backwards": np.ascontiguousarray(data[:, ::-1, :, ::-1])[:, ::-1, :, ::-1],
+    }[how]
+    for target in (grid.spaced((0.7, 2.1, 1.1)), grid.spaced((1.3, 1.3, 1.3)).oriented("SPL")):
+        straight = resample(Volume(data, grid), target).data
+        assert np.array_equal(resample(Volume(lain, grid), target).data, straight)
+
+
+def test_linear_interpolation_goes_along_one_axis_after_the_other() -> None:
+    data = np.random.default_rng(4).normal(size=(1, 6, 5, 8)).astype(np.float32)
+    grid = Grid(np.eye(4), (6, 5, 8))
+    target = grid.spaced((0.6, 1.7, 0.45))
+    wanted = data[0]
+    for axis in range(3):
+        at = np.clip(
+            target.world(np.eye(3)[axis] * np.arange(target.shape[axis])[:, None])[:, axis],
+            0,
+            data.shape[1 + axis] - 1,
+        )
+        low = np.minimum(np.floor(at).astype(int), data.shape[1 + axis] - 2)
+        share = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        first, second = wanted.take(low, axis), wanted.take(low + 1, axis)
+        wanted = first + (second - first) * share
+    assert np.array_equal(resample(Volume(data, grid), target).data[0], wanted)

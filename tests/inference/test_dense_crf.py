@@ -17,7 +17,7 @@ from medseg.inference import DenseCrf, Scores
 from medseg.inference.dense_crf import robust
 from medseg.inference.gaussian_sums import BilateralGrid, exact_sums, spatial_sums
 from medseg.inference.lattice import Lattice
-from medseg.pipeline import Pipeline, load_pipeline
+from medseg.pipeline import Limits, Pipeline, load_pipeline
 from medseg.run.segment import segment
 
 Array = NDArray[np.float64]
@@ -284,6 +284,6 @@ def test_refining_needs_memory_too(tmp_path: Path) -> None:
     pipeline = loaded(tmp_path)
     scan = Volume(np.ones((1, 64, 64, 64), np.float32), Grid(np.eye(4), (64, 64, 64)))
     limit = 3 * 4 * 2 * 64**3 / 2**30
-    segment(scan, replace(pipeline, refine=()), memory_gib=limit)
+    segment(scan, replace(pipeline, refine=()), limits=Limits(memory_gib=limit))
     with pytest.raises(StudyError, match="E_TOO_LARGE"):
-        segment(scan, pipeline, memory_gib=limit)
+        segment(scan, pipeline, limits=Limits(memory_gib=limit))

@@ -12,7 +12,7 @@ import torch
 
 from medseg.errors import ModelError
 from medseg.image import Grid, Label, LabelMap, Labels, Volume
-from medseg.inference import Slices, SlidingWindow, asked, engines
+from medseg.inference import Slices, SlidingWindow, attempts, engines
 from medseg.models import DynUNet
 from medseg.models.weights import weights_bytes
 
@@ -28,7 +28,7 @@ ENGINES = [
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path / "cache"))
     engines.ready.cache_clear()
-    asked._VERDICTS.clear()
+    attempts._VERDICTS.clear()
     return tmp_path / "cache"
 
 
@@ -161,7 +161,7 @@ def test_options_that_exclude_each_other_are_refused(
 def test_the_first_study_decides_on_the_precision_and_says_so(
     tmp_path: Path, enough: float, verdict: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "ENOUGH", enough)
+    monkeypatch.setattr(attempts, "ENOUGH", enough)
     own = step(tmp_path, precision="auto")
     volume = scan(13, 12, 9)
     grid = volume.grid.spaced((0.7, 0.7, 0.7))
@@ -183,6 +183,6 @@ def test_two_masks_agree_as_well_as_their_worst_label() -> None:
     def mask(*values: int) -> LabelMap:
         return LabelMap(np.array(values, np.uint8).reshape(4, 1, 1), grid, TWO)
 
-    assert asked.agreement(mask(1, 1, 0, 0), mask(1, 1, 0, 0)) == (1.0, "a 1.0000, b 1.0000")
-    worst, told = asked.agreement(mask(1, 1, 2, 0), mask(1, 1, 0, 2))
+    assert attempts.agreement(mask(1, 1, 0, 0), mask(1, 1, 0, 0)) == (1.0, "a 1.0000, b 1.0000")
+    worst, told = attempts.agreement(mask(1, 1, 2, 0), mask(1, 1, 0, 2))
     assert (worst, told) == (0.0, "a 1.0000, b 0.0000")

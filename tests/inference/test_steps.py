@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from shutil import which
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from support.asking import ONE, REGIONS, TWO, Pointwise, saved, scan
 
 from medseg.errors import ModelError, PipelineError, StudyError
-from medseg.image import Grid, Label, Labels, Volume
+from medseg.image import Grid, Labels, Volume
 from medseg.inference import Slices, SlidingWindow, Threshold
-from medseg.models import DynUNet, Network
+from medseg.models import DynUNet
 from medseg.models.device import device_named
 from medseg.models.weights import weights_bytes
-
-TWO = Labels((Label("a", (1,)), Label("b", (2,))))
-ONE = Labels((Label("body", (1,)),))
-REGIONS = Labels((Label("whole", (1, 2)), Label("part", (2,))))
-
-
-def scan(*shape: int, seed: int = 0) -> Volume:
-    data = np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
-    return Volume(data, Grid(np.eye(4), shape))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Pointwise(Network):
-    """Logits are a linear function of a voxel; ``shift`` can make them overflow."""
-
-    name: ClassVar[str] = "pointwise"
-    shift: float = 0.0
-
-    def __call__(self, in_channels: int, out_channels: int) -> nn.Module:
-        conv = nn.Conv3d if self.spatial_dims == 3 else nn.Conv2d
-        module = conv(in_channels, out_channels, 1)
-        with torch.no_grad():
-            module.weight.copy_(torch.arange(out_channels).reshape(module.weight.shape) - 1.0)
-            module.bias.fill_(self.shift)  # type: ignore[union-attr]
-        return module
-
-
-def saved(network: Network, folder: Path, labels: Labels = TWO) -> Path:
-    path = folder / "w.safetensors"
-    path.write_bytes(weights_bytes(network(1, labels.channels).state_dict()))
-    return path
 
 
 def expected(volume: Volume, labels: Labels) -> torch.Tensor:
@@ -327,3 +297,21 @@ def test_the_processor_is_always_there() -> None:
 def test_a_device_that_is_not_here_is_told_by_name(name: str) -> None:
     with pytest.raises(PipelineError, match="medseg doctor"):
         device_named(name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler has its own
+@pytest.mark.skipif(which("g++") is None, reason="there is no C++ compiler")
+def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
+    network = DynUNet(widths=(4, 6, 8))
+    step = SlidingWindow(
+        model=network, weights=saved(network, tmp_path), window=(8, 8, 8), mirror=(0,)
+    )
+    volume = scan(12, 9, 8)
+    said = replace(step, compile=True)(volume, TWO).data
+    assert torch.allclose(said, step(volume, TWO).data, atol=1e-5)
+
+
+def test_only_torch_compiles() -> None:
+    with pytest.raises(ValueError, match="compile is for engine torch"):
+        SlidingWindow(model=Pointwise(), window=(4, 4, 4), compile=True, engine="openvino")

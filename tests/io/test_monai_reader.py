@@ -12,6 +12,9 @@ from medseg.errors import StudyError
 from medseg.image import Study
 from medseg.io import ReadOptions, monai_reader, read_scan
 
+# MONAI's own readers of DICOM warn that a decoder for GPUs is not installed, where pydicom is.
+pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
+
 
 def load(*paths: Path, **options: object):  # type: ignore[no-untyped-def]
     from monai.transforms import LoadImage

@@ -225,3 +225,19 @@ def test_names_stay_in_their_cells_and_are_no_formulas(tmp_path: Path) -> None:
     write_label_table(tmp_path / "dseg.tsv", labels)
     rows = (tmp_path / "dseg.tsv").read_text().split("\n")
     assert rows[1:3] == ["1\t'=HYPERLINK(1)\tn/a", "2\ta b c\tn/a"]
+
+
+@pytest.mark.parametrize("member", [1, 100, 1000])
+def test_a_large_mask_is_packed_in_members_and_reads_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: int
+) -> None:
+    grid = Grid(np.eye(4), (11, 12, 13))
+    data = np.random.default_rng(1).integers(0, 3, grid.shape).astype(np.uint8)
+    mask = LabelMap(data, grid, Labels((Label("a", (1,)), Label("b", (2,)))))
+    monkeypatch.setattr("medseg.io.write._MEMBER", member)
+    path = tmp_path / "mask.nii.gz"
+    write_mask(path, mask)
+    assert path.read_bytes().count(b"\x1f\x8b\x08" + bytes(6) + b"\xff") > 1
+    assert np.array_equal(np.asarray(nib.load(path).dataobj), data)
+    assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path)).T, data)
+    assert np.array_equal(read_labels(path, mask.labels)[0].data, data)

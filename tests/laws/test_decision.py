@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from medseg.image import Grid, Label, LabelMap, Labels
-from medseg.inference import Scores, decision
+from medseg.inference import Scores, by_torch, decision
 
 EXCLUSIVE = Labels((Label("a", (1,)), Label("b", (9,)), Label("c", (300,))))
 REGIONS = Labels((Label("whole", (1, 2, 4)), Label("core", (1, 4)), Label("enhancing", (4,))))
@@ -177,3 +177,18 @@ def test_models_on_two_grids_are_not_averaged() -> None:
 def test_scores_of_another_shape_are_refused_at_birth() -> None:
     with pytest.raises(ValueError, match="scores are"):
         Scores(torch.zeros(3, *SOURCE.shape), SOURCE, EXCLUSIVE)
+
+
+@pytest.mark.parametrize("labels", [EXCLUSIVE, REGIONS], ids=["exclusive", "regions"])
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "oblique"])
+@pytest.mark.parametrize("coarse", [False, True], ids=["random", "with ties"])
+def test_what_a_gpu_does_is_what_the_compiled_loops_do(
+    name: str, labels: Labels, coarse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = random_scores(labels, seed=5)
+    if coarse:
+        scores = Scores((scores.data * 4).round() / 4, SOURCE, labels)
+    compiled = scores.decided_on(TARGETS[name]).data
+    monkeypatch.setattr(decision.Painting, "_compiled", decision.Painting._by_torch)
+    monkeypatch.setattr(by_torch, "_POINTS", 500)
+    assert (scores.decided_on(TARGETS[name]).data != compiled).sum() == 0

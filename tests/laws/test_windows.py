@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medseg.inference.engine import mirrored
+from medseg.inference.limits import Placement
 from medseg.inference.windows import Windows, blended, grown, importance, starts, whole
 
 sides = st.integers(1, 19)
@@ -19,6 +20,10 @@ triples = st.tuples(sides, sides, sides)
 def pointwise(image: Tensor) -> Tensor:
     """A network that looks at one voxel at a time: no seam can be right but none."""
     return torch.cat([image[:, :1] * 2 + 1, image[:, :1] - 3], 1)
+
+
+def asked(batch: int) -> Placement:
+    return Placement(torch.device("cpu"), torch.device("cpu"), batch)
 
 
 def windows_over(image: Tensor, size: tuple[int, int, int], overlap: float, how: str) -> Windows:
@@ -43,7 +48,7 @@ def test_blending_is_a_partition_of_unity(
 ) -> None:
     image = torch.from_numpy(np.random.default_rng(0).normal(size=(1, *shape))).float()
     larger, inner = grown(image, size)
-    rows = blended(larger, windows_over(larger, size, overlap, how), pointwise, batch)
+    rows = blended(larger, windows_over(larger, size, overlap, how), pointwise, asked(batch))
     said = whole(rows, larger.shape[1])[inner]
     assert torch.allclose(said, pointwise(image[None])[0], atol=1e-5)
 
@@ -88,7 +93,7 @@ def test_blending_agrees_with_monai_where_windows_stand_alike() -> None:
     image = torch.randn(1, 24, 32, 16)
     with torch.no_grad():
         windows = windows_over(image, (8, 8, 8), 0.5, "constant")
-        mine = whole(blended(image, windows, network, 3), image.shape[1])
+        mine = whole(blended(image, windows, network, asked(3)), image.shape[1])
         theirs = sliding_window_inference(image[None], (8, 8, 8), 4, network, overlap=0.5)[0]
     assert torch.allclose(mine, theirs, atol=1e-5)
 

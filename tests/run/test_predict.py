@@ -204,14 +204,14 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_done(
 ) -> None:
     path = ball_studies(tmp_path, 3)
     written = iter(range(10))
-    from medseg.run import predict as verb
+    from medseg.run import job
 
     def write(where: Path, *rest: object) -> str:
         if next(written):
             raise OutputError("E_DISK_FULL", "is full", where)
         return write_mask(where, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(verb, "write_mask", write)
+    monkeypatch.setattr(job, "write_mask", write)
     with pytest.raises(OutputError, match="E_DISK_FULL"):
         run(path, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out/masks").glob("*.nii.gz")] == ["study_00.nii.gz"]

@@ -11,7 +11,7 @@ from support.studies import ball
 
 from medseg.errors import StudyError
 from medseg.image import Grid, Volume
-from medseg.pipeline import Pipeline, load_pipeline
+from medseg.pipeline import Limits, Pipeline, load_pipeline
 from medseg.run.segment import Clock, prepared, segment
 
 BODY = """\
@@ -90,7 +90,7 @@ def test_scores_beyond_the_limit_are_refused_before_the_network_is_asked(tmp_pat
 
     asking = replace(pipeline, inference=(ask,))  # type: ignore[arg-type]
     with pytest.raises(StudyError, match=r"2 channels on 20x22x18 voxels need .* GiB"):
-        segment(scan(ball(0)[0]), asking, memory_gib=1e-5)
+        segment(scan(ball(0)[0]), asking, limits=Limits(memory_gib=1e-5))
 
 
 def test_models_are_averaged_before_the_decision(tmp_path: Path) -> None:

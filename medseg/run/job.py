@@ -1,0 +1,258 @@
+"""One study's way through a run: fetched, segmented, stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import Caution, StudyError
+from medseg.image import Grid, Label, LabelMap, Labels, Study, Volume
+from medseg.inference.limits import GIB
+from medseg.io import (
+    Geometry,
+    ReadOptions,
+    Scan,
+    grid_of,
+    read_labels,
+    read_scan,
+    sha256_of,
+    write_label_table,
+    write_mask,
+)
+from medseg.metrics import Comparison, Measure
+from medseg.pipeline import Pipeline, Site
+from medseg.run.events import StageStarted, Watch
+from medseg.run.exports import check_exports, exported, missing_exports, wanted_formats
+from medseg.run.folder import inside
+from medseg.run.records import (
+    Record,
+    measured,
+    read_record,
+    rounded,
+    still_stands,
+    versions,
+    volumes_of,
+    warnings_of,
+    write_record,
+)
+from medseg.run.room import check_room, fetched_bytes, foreseen
+from medseg.run.segment import Clock, answered, prepared, segment
+from medseg.run.site import limits_of
+
+
+def mask_path(output: Path, study: str) -> Path:
+    """Where a study's mask lies in an output folder."""
+    return output / "masks" / f"{study}.nii.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """A study that is read, or the record of an earlier run that still stands.
+
+    ``ready`` is the preprocessed image of its only frame and where the scan lay, where that could
+    be made beforehand; the scan is then without its voxels.
+    """
+
+    scan: Scan | None = None
+    ready: tuple[Volume, Grid] | None = None
+    old: Record | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A study's masks and all that is told of them, or the record that still stands."""
+
+    masks: tuple[LabelMap, ...] = ()
+    geometry: Geometry | None = None
+    cautions: tuple[Caution, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    old: Record | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The work on one study, in three stations."""
+
+    pipeline: Pipeline
+    site: Site
+    output: Path
+    digest: str
+    overwrite: bool
+    watch: Watch
+
+    def fetch(self, study: Study) -> Fetched:
+        """Read a study and preprocess it; nothing where an earlier run's mask stands."""
+        old = read_record(self.output, study.name)
+        path = inside(self.output, mask_path(self.output, study.name))
+        stands = still_stands(old, study, self.pipeline.input, self.digest, path)
+        if stands and not self.overwrite:
+            return Fetched(old=old)
+        check_exports(study, self.pipeline)
+        clock = Clock()
+        self._check_room(study)
+        with clock.stage("read"):
+            scan = read_scan(study, self._options)
+        if len(scan.frames) > 1 and wanted_formats(self.pipeline):
+            raise StudyError(
+                "E_NDIM", "a series of frames is written as NIfTI only; take out output.formats"
+            )
+        # Another pipeline's network is asked in the thread of this one's.
+        if len(scan.frames) == 1 and self.pipeline.within is None:
+            ready, _ = prepared(scan.volume, self.pipeline, clock)
+            # Its place is kept; its voxels have become the image.
+            grid, scan = scan.volume.grid, replace(scan, frames=())
+            return Fetched(scan, (ready, grid), clock=clock)
+        return Fetched(scan, clock=clock)
+
+    def beside(self, study: Study, before: Study) -> bool:
+        """Whether a study may be fetched while the one before it is segmented."""
+        limits = limits_of(self.site)
+        try:
+            now, following = (grid_of(one, self._options) for one in (before, study))
+            if now is None or following is None:
+                return True
+            seen = foreseen(now, self.pipeline) or now
+            held = check_room(len(before.images), seen, now, self.pipeline, limits)
+        except StudyError:
+            # It will be told when it is its turn.
+            return True
+        more = fetched_bytes(len(study.images), following, self.pipeline)
+        return sum(held.values()) + more <= (limits.memory_gib or inf) * GIB
+
+    def work(self, study: Study, fetched: Fetched) -> Answered:
+        """The study's masks, one a frame."""
+        del study
+        if fetched.scan is None:
+            return Answered(old=fetched.old)
+        clock, scan, limits = fetched.clock, fetched.scan, limits_of(self.site)
+        clock.hear = lambda stage: self.watch(StageStarted(stage))
+        if fetched.ready is not None:
+            image, grid = fetched.ready
+            answers = [answered(image, grid, self.pipeline, clock, limits)]
+        else:
+            answers = [segment(frame, self.pipeline, clock, limits) for frame in scan.frames]
+        clock.hear = str
+        return Answered(
+            masks=tuple(answer.mask for answer in answers),
+            geometry=scan.geometry,
+            cautions=(*scan.cautions, *(c for answer in answers for c in answer.cautions)),
+            digests=scan.digests,
+            clock=clock,
+        )
+
+    def store(self, study: Study, made: Answered) -> Record:
+        """Write the masks, compare them with the reference, and write the record."""
+        path = mask_path(self.output, study.name)
+        if made.old is not None:
+            return self._kept(study, path, made.old)
+        masks, clock = made.masks, made.clock
+        with clock.stage("write"):
+            sha256 = write_mask(path, masks, made.geometry)
+            write_label_table(path.parent / "dseg.tsv", masks[0].labels)
+            formats = wanted_formats(self.pipeline)
+            exports = exported(formats, masks[0], study, self.pipeline, self.output)
+        with clock.stage("metrics"):
+            measures, more, reference_ml = self._compared(study, masks)
+        record = {
+            "study": study.name,
+            "state": "done",
+            "pipeline": {"name": self.pipeline.name, "digest": self.digest},
+            "inputs": dict(made.digests),
+            "mask": {"file": f"masks/{path.name}", "sha256": sha256},
+            "exports": exports,
+            "grid": _described(masks[0].grid),
+            "labels": {label.name: list(label.values) for label in masks[0].labels},
+            "volumes_ml": volumes_of(masks),
+            "reference": self._reference_stamp(study),
+            "reference_volumes_ml": reference_ml,
+            "metrics": measured(measures),
+            "warnings": warnings_of([*made.cautions, *more]),
+            "versions": dict(versions()),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        }
+        write_record(self.output, record)
+        return record
+
+    @property
+    def _options(self) -> ReadOptions:
+        return replace(self.pipeline.input, memory_gib=limits_of(self.site).memory_gib)
+
+    def _check_room(self, study: Study) -> None:
+        """Refuse what is too large before a voxel of it is read, where that can be foreseen."""
+        grid = grid_of(study, self._options)
+        if grid is not None and (seen := foreseen(grid, self.pipeline)) is not None:
+            check_room(len(study.images), seen, grid, self.pipeline, limits_of(self.site))
+
+    def _kept(self, study: Study, path: Path, old: Record) -> Record:
+        if old.get("reference") != self._reference_stamp(study):
+            old = self._measured_again(study, path, old)
+        if missing := missing_exports(old, self.pipeline, self.output):
+            mask = self._old_mask(path, old)
+            more = exported(missing, mask, study, self.pipeline, self.output)
+            old = {**old, "exports": {**old.get("exports", {}), **more}}
+            write_record(self.output, old)
+        return {**old, "kept": True}
+
+    def _old_mask(self, path: Path, old: Record) -> LabelMap:
+        # Post-processing may have given the mask other labels than the pipeline's.
+        known = self.pipeline.labels
+        entries = tuple(_again(name, values, known) for name, values in old["labels"].items())
+        mask, _ = read_labels(path, Labels(entries, known.ignore), options=self.pipeline.input)
+        return mask
+
+    def _reference_stamp(self, study: Study) -> dict[str, str] | None:
+        """What the metrics rest on: the reference's bytes and the metrics asked for."""
+        if study.reference is None:
+            return None
+        asked = "; ".join(map(repr, self.pipeline.metrics))
+        return {"sha256": sha256_of(study.reference), "metrics": asked}
+
+    def _compared(
+        self, study: Study, masks: Sequence[LabelMap]
+    ) -> tuple[list[Measure], tuple[Caution, ...], dict[str, float]]:
+        """Measures against the reference, what to know about it, and its volumes in ml."""
+        if study.reference is None:
+            return [], (), {}
+        if len(masks) > 1:
+            raise StudyError(
+                "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
+            )
+        reference, cautions = read_labels(
+            study.reference, masks[0].labels, masks[0].grid, self.pipeline.input
+        )
+        comparison = Comparison(masks[0], reference)
+        measures = [m for metric in self.pipeline.metrics for m in metric(comparison)]
+        return measures, cautions, rounded(reference.volumes_ml())
+
+    def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
+        """The mask stands, but the reference or the metrics are others than last time."""
+        mask = self._old_mask(path, old)
+        measures, _, reference_ml = self._compared(study, [mask])
+        record = {
+            **old,
+            "reference": self._reference_stamp(study),
+            "reference_volumes_ml": reference_ml,
+            "metrics": measured(measures),
+        }
+        write_record(self.output, record)
+        return record
+
+
+def _again(name: str, values: Sequence[int], known: Labels) -> Label:
+    """A label of a record, with the colour and the code that the pipeline has for its name."""
+    if name not in known.names:
+        return Label(name, tuple(values))
+    return replace(known[name], values=tuple(values))
+
+
+def _described(grid: Grid) -> dict[str, Any]:
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": [round(side, 6) for side in grid.spacing_mm],
+        "axcodes": grid.axcodes,
+    }
