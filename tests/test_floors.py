@@ -30,9 +30,10 @@ MAY_BE_HEAVY = {
     *(f"inference/{name}.py" for name in ("by_torch", "foresight", "ring", "transfer")),
     *(
         f"training/{name}.py"
-        for name in ("learner", "loop", "objective", "sampling", "keeping", "team")
+        for name in ("learner", "loop", "objective", "sampling", "keeping", "team", "warping")
     ),
     "training/weighing.py",
+    "run/cache.py",
     "run/sizing.py",
     "run/train.py",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from medseg import __version__
 
 _NEEDED = ("torch", "monai", "numpy", "scipy", "SimpleITK", "nibabel", "isal")
-_EXTRA = {"matplotlib": "report"}
+_EXTRA = {"matplotlib": "report", "tensorboard": "tensorboard"}
 _PROCESSOR = Path("/proc/cpuinfo")
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 

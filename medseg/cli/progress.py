@@ -17,6 +17,7 @@ from medseg.run.events import (
     Event,
     Note,
     StageStarted,
+    StepDone,
     StudyDone,
     StudyStarted,
     Watch,
@@ -74,6 +75,7 @@ class Live:
         self._bar = progress.add_task("starting", total=None, count="")
         self._study = ""
         self._total = 0
+        self._dice = ""
         self._ended = {"done": 0, "kept": 0, "failed": 0}
         # Through the bar's own console, which draws the bar anew below each line.
         say = progress.console.print
@@ -89,12 +91,18 @@ class Live:
         elif isinstance(event, StudyDone):
             self._ended[event.state] += 1
             self._draw(event.name, sum(self._ended.values()))
+        elif isinstance(event, StepDone):
+            self._train(event.loss, event.minutes, event.spent)
         elif isinstance(event, EpochDone):
-            told = f"epoch {event.epoch}  loss {event.loss:.3f}"
-            self._progress.update(
-                self._bar, total=1.0, completed=event.spent, description=told, count="training"
-            )
+            self._dice = dice_of(event) or self._dice
+            self._train(event.loss, event.minutes, event.spent)
         self._lines(event)
+
+    def _train(self, loss: float, minutes: float, spent: float) -> None:
+        told = f"loss {loss:.3f}  {left(minutes, spent)}{self._dice}"
+        self._progress.update(
+            self._bar, total=1.0, completed=spent, description=told, count="training"
+        )
 
     def _draw(self, text: str, completed: int | None = None) -> None:
         told = [f"{count} {state}" for state, count in self._ended.items() if count]
@@ -115,13 +123,23 @@ def lines_of(event: Event) -> list[str]:
         told = event.message or f"{event.seconds:.1f} s"
         return [f"{shown(event.name)}  {event.state}  {shown(told)}"]
     if isinstance(event, EpochDone):
-        dice = "".join(
-            f"  {shown(name)} {value:.4f}"
-            for name, value in event.dice.items()
-            if value is not None
-        )
         share = f"{event.minutes:.1f} min, {min(event.spent, 1.0):.0%}"
-        validated = f"  Dice{dice}" if dice else ""
-        rate = f"{event.learning_rate:.1e}"
-        return [f"epoch {event.epoch}  {share}  loss {event.loss:.4f}  rate {rate}{validated}"]
+        told = f"loss {event.loss:.4f}  rate {event.learning_rate:.1e}  "
+        told += f"{left(event.minutes, event.spent)}{dice_of(event)}"
+        return [f"epoch {event.epoch}  {share}  {told}"]
     return [shown(event.text)] if isinstance(event, Note) else []
+
+
+def dice_of(event: EpochDone) -> str:
+    """The Dice of every label that was measured; nothing where none was."""
+    known = {name: value for name, value in event.dice.items() if value is not None}
+    said = "".join(f"  {shown(name)} {value:.4f}" for name, value in known.items())
+    return f"  Dice{said}" if said else ""
+
+
+def left(minutes: float, spent: float) -> str:
+    """The time left, as the share of the budget that is spent has taken ``minutes``."""
+    if spent <= 0:
+        return ""
+    rest = max(0.0, minutes * (1 / spent - 1))
+    return f"{rest:.1f} min left" if rest < 90 else f"{rest / 60:.1f} h left"

@@ -11,6 +11,7 @@ from medseg.cli.complaints import shown
 
 if TYPE_CHECKING:
     from medseg.run.comparing import ComparisonSummary
+    from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import EvaluationSummary
     from medseg.run.predict import Plan, RunSummary
     from medseg.run.readers import ReadersSummary
@@ -91,8 +92,13 @@ def tell_readers(summary: ReadersSummary) -> None:
     click.echo(f"{count}: {shown(str(summary.output))}")
 
 
-def tell_training(summary: TrainSummary) -> None:
+def tell_training(summary: TrainSummary | FoldsSummary) -> None:
     """What came out of a training, and the command that uses it."""
+    from medseg.run.crossvalidation import FoldsSummary
+
+    if isinstance(summary, FoldsSummary):
+        _tell_folds(summary)
+        return
     if summary.dice:
         rows = [("label", "dice"), *((name, _number(v, 4)) for name, v in summary.dice.items())]
         for line in aligned(rows):
@@ -100,6 +106,18 @@ def tell_training(summary: TrainSummary) -> None:
     split = summary.split
     told = f"{summary.minutes:.1f} minutes, {summary.iterations} iterations"
     click.echo(f"{len(split.trained_on)} studies, {told}: {shown(str(summary.model))}")
+    click.echo(f"medseg run {shown(str(summary.model))} --input SCANS")
+
+
+def _tell_folds(summary: FoldsSummary) -> None:
+    rows: list[tuple[str, ...]] = [("label", "metric", "mean", "low", "high", "n")]
+    for label, metrics in summary.pooled.items():
+        for metric, one in metrics.items():
+            numbers = (_number(one[key], 4) for key in ("mean", "low", "high"))
+            rows.append((label, metric, *numbers, str(one["n"])))
+    for line in aligned(rows):
+        click.echo(line)
+    click.echo(f"{len(summary.folds)} folds, one model: {shown(str(summary.model))}")
     click.echo(f"medseg run {shown(str(summary.model))} --input SCANS")
 
 

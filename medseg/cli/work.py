@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -62,8 +63,12 @@ def run(  # noqa: PLR0913 - each is an option of the command line
 @pipeline_argument
 @click.option("--output", type=ANY_PATH, required=True, help="The model folder to write.")
 @scans
-@click.option("--fold", help="The fold to hold out; without one, every study is trained on.")
+@click.option(
+    "--fold",
+    help="The fold to hold out, or 'all' for each in turn; without one, every study is trained on.",
+)
 @click.option("--folds", type=ANY_PATH, help="A JSON file {fold: [study, ...]}.")
+@click.option("--tensorboard", is_flag=True, help="Write the history for TensorBoard as well.")
 @place
 @setting
 def train(  # noqa: PLR0913 - each is an option of the command line
@@ -74,13 +79,16 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     reference: Path | None,
     fold: str | None,
     folds: Path | None,
+    tensorboard: bool,
     site: Path | None,
     device: str | None,
     settings: tuple[str, ...],
 ) -> None:
     """Train the network of PIPELINE and write a model folder.
 
-    A training that was stopped goes on where it was when it is started again.
+    A training that was stopped goes on where it was when it is started again, and one that
+    ended goes on where it is given a larger budget. Studies with a fault are named first, and
+    left out. With --fold all the model is the ensemble of the folds.
     """
     from medseg.cli.progress import watching
     from medseg.cli.tables import tell_training
@@ -89,5 +97,15 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     chosen = site_of(site, device)
     wanted = verbs.asked(pipeline, settings, input=input_, reference=reference)
     with watching() as watch:
-        summary = verbs.train(wanted, output, folds=folds, fold=fold, site=chosen, watch=watch)
-    tell_training(summary)
+        summary = verbs.train(
+            wanted,
+            output,
+            folds=folds,
+            fold=fold,
+            site=chosen,
+            tensorboard=tensorboard,
+            watch=watch,
+        )
+    # Of several processes that torchrun started, the first speaks for all.
+    if os.environ.get("RANK", "0") == "0":
+        tell_training(summary)

@@ -214,6 +214,9 @@ class Builder:
         if self.label_names is None or value is None:
             return True
         named = [value] if isinstance(value, str) else list(value)
+        if isinstance(value, Mapping):
+            # A label may be mapped to another one, or to a number.
+            named += [other for other in value.values() if isinstance(other, str)]
         unknown = [name for name in named if name not in self.label_names]
         for name in unknown:
             place = _item(node, name)

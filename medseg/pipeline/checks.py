@@ -13,6 +13,7 @@ from medseg.inference.rule import Decision
 from medseg.pipeline.builder import BROKEN, Builder, hints_of
 from medseg.pipeline.source import Items, Table, plain
 from medseg.postprocess.relabel import Relabel
+from medseg.training import Augmentation
 
 
 def check_whole(builder: Builder, root: Table) -> None:
@@ -21,6 +22,7 @@ def check_whole(builder: Builder, root: Table) -> None:
     _one_decision(builder)
     _one_network(builder, root)
     _relabelled(builder)
+    _exchanged(builder)
 
 
 def _one_label(builder: Builder) -> None:
@@ -88,6 +90,17 @@ def _relabelled(builder: Builder) -> None:
                 builder.complain(builder.places[at], at, str(error))
                 return
         place += 1
+
+
+def _exchanged(builder: Builder) -> None:
+    """Labels that a mirror image exchanges have one value each."""
+    labels = builder.built.get("labels")
+    for at, step in list(builder.built.items()):
+        if isinstance(step, Augmentation) and isinstance(labels, Labels):
+            try:
+                step.of(labels)
+            except (ValueError, KeyError) as error:
+                builder.complain(builder.places[at], at, str(error))
 
 
 def _name(item: Any) -> str:

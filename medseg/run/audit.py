@@ -55,15 +55,17 @@ class Audit:
     faults: tuple[Fault, ...]
     found: Found
     seen: tuple[Seen, ...] = ()
+    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Looked:
-    """An earlier look at a study: its files as they were, its voxels' digest and its faults."""
+    """An earlier look at a study: files as they were, digest and values of voxels, faults."""
 
     files: tuple[tuple[str, int, int], ...]
     digest: str
     faults: tuple[Fault, ...]
+    values: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,14 @@ def audit(
     seen: list[Seen] = []
     earlier = known or {}
     for study in pairs:
-        files = _files(study)
+        files = files_as_they_are(study)
         old = earlier.get(study.name)
         if old is not None and old.files == files and not whole:
             looks[study.name] = old
             continue
         found_out = _looked_at(study, where.options, labels, whole)
         wrong = tuple(_fault(study, error) for error in found_out.errors)
-        looks[study.name] = Looked(files, found_out.digest, wrong)
+        looks[study.name] = Looked(files, found_out.digest, wrong, found_out.values)
         if found_out.seen is not None:
             seen.append(found_out.seen)
     keep(looks)
@@ -126,6 +128,7 @@ def audit(
         tuple(sorted(faults, key=lambda fault: fault.study)),
         found,
         tuple(one for one in seen if one.name not in bad),
+        {name: look.values for name, look in looks.items()},
     )
 
 
@@ -192,7 +195,7 @@ def _twins(looks: Mapping[str, Looked]) -> Iterator[Fault]:
             yield Fault("duplicate", name, told, look.files[0][0])
 
 
-def _files(study: Study) -> tuple[tuple[str, int, int], ...]:
+def files_as_they_are(study: Study) -> tuple[tuple[str, int, int], ...]:
     """Each file with its size and the time it was changed; what is not there has neither."""
     found = []
     images = [file for one in study.images for file in _files_of(one)]
@@ -226,6 +229,7 @@ def read_looks(path: Path, asked: str) -> Mapping[str, Looked]:
                 tuple((str(f), int(size), int(time)) for f, size, time in one["files"]),
                 one["digest"],
                 tuple(Fault(**fault) for fault in one["faults"]),
+                tuple(one["values"]),
             )
             for name, one in told["studies"].items()
         }

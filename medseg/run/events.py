@@ -36,6 +36,15 @@ class StudyDone:
 
 
 @dataclass(frozen=True)
+class StepDone:
+    """A step of training ended, told now and then; ``spent`` is the share of the budget."""
+
+    loss: float
+    minutes: float
+    spent: float
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """An epoch of training ended; ``spent`` is the share of the budget."""
 
@@ -54,7 +63,7 @@ class Note:
     text: str
 
 
-Event = StudyStarted | StageStarted | StudyDone | EpochDone | Note
+Event = StudyStarted | StageStarted | StudyDone | StepDone | EpochDone | Note
 Watch = Callable[[Event], None]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -44,13 +44,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Examined:
-    """A study that was looked at: what was seen where it is sound, or what is wrong."""
+    """A study that was looked at: what was seen where it is sound, or what is wrong.
+
+    ``values`` are those of the mask, without 0.
+    """
 
     study: Study
     seen: Seen | None = None
     errors: tuple[StudyError, ...] = ()
     digest: str = ""
-    grid: Grid | None = field(default=None, compare=False)
+    values: tuple[int, ...] = ()
 
 
 def examined(study: Study, options: ReadOptions, labels: Labels | None, whole: bool) -> Examined:
@@ -74,7 +77,11 @@ def examined(study: Study, options: ReadOptions, labels: Labels | None, whole: b
     digest = _digest(scan)
     if mask is None:
         return Examined(study, errors=tuple(errors), digest=digest)
-    return Examined(study, _seen(study.name, scan, mask, digest) if whole else None, (), digest)
+    counts = np.bincount(mask.data.ravel(order="K"))
+    values = tuple(int(v) for v in np.flatnonzero(counts) if v)
+    return Examined(
+        study, _seen(study.name, scan, mask, digest) if whole else None, (), digest, values
+    )
 
 
 def _mask(study: Study, options: ReadOptions, labels: Labels | None, like: Grid | None) -> LabelMap:

@@ -19,6 +19,7 @@ from medseg.models.checkpoint import weights_file
 from medseg.models.growth import Growing
 from medseg.pipeline import Pipeline, dump_pipeline
 from medseg.run.folds import Split
+from medseg.run.overlays import Panel, overlays_png
 from medseg.run.records import versions
 from medseg.run.tables import csv_bytes
 from medseg.training import Training
@@ -136,6 +137,11 @@ class ModelFolder:
         write_atomically(self.path / "history.csv", history_csv(epochs, labels))
         if find_spec("matplotlib") is not None:
             write_atomically(self.path / "history.png", history_png(epochs, labels))
+
+    def write_overlays(self, panels: Sequence[Panel]) -> None:
+        """Write overlays.png where matplotlib is installed: studies of the last validation."""
+        if panels and find_spec("matplotlib") is not None:
+            write_atomically(self.path / "overlays.png", overlays_png(panels, self.pipeline.labels))
 
     def finish(
         self,

@@ -11,6 +11,7 @@ from medseg.pipeline import Pipeline, Site, load_labels, load_pipeline, load_sit
 from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
+    from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import Asked, EvaluationSummary
     from medseg.run.plan import PlanSummary
     from medseg.run.planning import Wish
@@ -72,19 +73,27 @@ def train(  # noqa: PLR0913 - as many as the command line has
     folds: Named | None = None,
     fold: str | int | None = None,
     site: Site | Named | None = None,
+    tensorboard: bool = False,
     watch: Watch = unheard,
-) -> TrainSummary:
+) -> TrainSummary | FoldsSummary:
     """Train a pipeline's network and write the folder ``model``; as ``medseg train`` does.
 
-    ``fold`` is held out; without one, every study is trained on. Raises MedsegError.
+    ``fold`` is held out; without one, every study is trained on. ``all`` trains every fold in
+    turn, and ``model`` becomes their ensemble. Raises MedsegError.
     """
+    from medseg.run.crossvalidation import train_folds
+    from medseg.run.folds import ALL
+    from medseg.run.train import Options
     from medseg.run.train import train as trained
 
     chosen = asked(pipeline, input=input, reference=reference)
     if folds is not None and chosen.training is not None:
         chosen = replace(chosen, training=replace(chosen.training, folds=Path(folds)))
     held_out = None if fold is None else str(fold)
-    return trained(chosen, Path(model), _site(site), fold=held_out, watch=watch)
+    where, options = _site(site), Options(tensorboard=tensorboard)
+    if held_out == ALL:
+        return train_folds(chosen, Path(model), where, options=options, watch=watch)
+    return trained(chosen, Path(model), where, fold=held_out, options=options, watch=watch)
 
 
 def plan(  # noqa: PLR0913 - as many as the command line has

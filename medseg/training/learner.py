@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import cos, pi
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,35 +15,56 @@ from medseg.models.device import autocast, layout
 from medseg.models.modules.morphisms import Morph
 from medseg.training.objective import Objective
 from medseg.training.recipe import Training
+from medseg.training.team import ALONE, Team
+
+_MOMENTS: dict[str, Literal[1, 2]] = {"exp_avg": 1, "momentum_buffer": 1, "exp_avg_sq": 2}
+"""Running means that optimizers keep of gradients (1) and of their squares (2)."""
 
 
 @dataclass
 class Learner:
-    """``module`` is trained by AdamW; ``average`` is what is kept (an exponential mean)."""
+    """``module`` is trained; ``average`` is what is kept (an exponential mean).
+
+    Of a ``team``, every process has the same module and learns from patches of its own.
+    """
 
     module: nn.Module
     objective: Objective
     recipe: Training
     device: torch.device
+    team: Team = ALONE
     average: nn.Module = field(init=False)
     iteration: int = field(default=0, init=False)
     learning_rate: float = field(default=0.0, init=False)
     grown_at: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        self.module = self.team.synced(self.module, self.device)
         self.module.to(self.device).train()
         self.average = deepcopy(self.module).requires_grad_(False)
         decayed = [p for p in self.module.parameters() if p.ndim > 1]
         kept = [p for p in self.module.parameters() if p.ndim <= 1]
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = self._optimised(
             [
                 {"params": decayed, "weight_decay": self.recipe.weight_decay},
                 {"params": kept, "weight_decay": 0.0},
-            ],
-            lr=self.recipe.learning_rate,
+            ]
         )
+        run = self.module
+        if self.recipe.compile:
+            run = cast(nn.Module, torch.compile(self.module))
+        # What runs shares its weights with the module, whose names stay as they are.
+        self._run = self.team.shared(run, self.device)
         half = self.recipe.precision == "float16"
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+
+    def _optimised(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        if self.recipe.optimizer == "adamw":
+            return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
+        momentum = self.recipe.momentum
+        return torch.optim.SGD(
+            groups, self.recipe.learning_rate, momentum=momentum, nesterov=momentum > 0
+        )
 
     def step(self, images: Tensor, targets: Tensor, spent: float) -> Tensor:
         """One step on a batch, with the share ``spent`` of the budget; gives the loss.
@@ -71,7 +92,7 @@ class Learner:
         images = images.contiguous(memory_format=layout(images.ndim - 2))
         targets = targets.to(self.device, non_blocking=True)
         with autocast(self.device, self.recipe.precision):
-            logits = module(images)
+            logits = (self._run if module is self.module else module)(images)
         return self.objective(logits, targets)
 
     def of(self, module: nn.Module) -> Learner:
@@ -98,15 +119,17 @@ class Learner:
             for name, p in parent.module.named_parameters()
             if p in parent._optimizer.state
         }
-        means = morph.moments({name: one["exp_avg"] for name, one in old.items()}, 1)
-        squares = morph.moments({name: one["exp_avg_sq"] for name, one in old.items()}, 2)
+        kinds = {key for one in old.values() for key in one if key in _MOMENTS}
+        news = {
+            key: morph.moments({name: one[key] for name, one in old.items()}, _MOMENTS[key])
+            for key in kinds
+        }
         for name, p in self.module.named_parameters():
             if name in old:
-                self._optimizer.state[p] = {
-                    "step": old[name]["step"].clone(),
-                    "exp_avg": torch.empty_like(p).copy_(means[name]).detach(),
-                    "exp_avg_sq": torch.empty_like(p).copy_(squares[name]).detach(),
-                }
+                state = {k: torch.empty_like(p).copy_(news[k][name]).detach() for k in kinds}
+                if "step" in old[name]:
+                    state["step"] = old[name]["step"].clone()
+                self._optimizer.state[p] = state
 
     def _set_rate(self, spent: float) -> None:
         recipe = self.recipe

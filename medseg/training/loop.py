@@ -30,13 +30,14 @@ _TOLD_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Listening:
-    """Who hears of a training: every epoch and what is spent, and now and then a single loss.
+    """Who hears of a training: every epoch and what is spent, and now and then a step.
 
+    ``step`` hears the loss, the minutes and the share of the budget.
     ``kept`` hears of which structure the weights are that were written.
     """
 
     epoch: Callable[[Epoch, float], None] = lambda *_: None
-    step: Callable[[float, float], None] | None = None
+    step: Callable[[float, float, float], None] | None = None
     kept: Callable[[Growing], None] = lambda _: None
 
 
@@ -125,7 +126,7 @@ class Loop:
         step = self.listening.step
         if step is not None and self.team.leads and self.seconds - self._told > _TOLD_SECONDS:
             self._told = self.seconds
-            step(float(self._losses[-1]), self.spent)
+            step(float(self._losses[-1]), self.seconds / 60, self.spent)
 
     def _look(self) -> None:
         """Take the time, the same in every process of the team."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,19 @@ class Training(Step):
     share of the budget that is spent. ``patch`` is in voxels of the preprocessed grid, two
     sides for a network on slices. The share ``foreground`` of each batch, in whole patches
     and at least one unless it is 0, is centred on a voxel of a label, each label equally often.
+    ``optimizer`` is AdamW, or SGD with Nesterov's ``momentum``. ``compile`` has torch.compile
+    make one faster program of the network, which takes its time at first. ``cache`` holds
+    preprocessed studies in memory, or in files that are read as they are needed, as
+    ``cache_float``.
     The loss is Dice plus cross-entropy; ``label_weights`` makes labels count more (or less)
     than 1 in it. ``ema`` averages the
     weights over the last steps and is what is kept. ``start`` is a weights file, or another
     project's checkpoint, to go on from.
     ``folds`` is a JSON file ``{fold: [study, ...]}``; without one, studies are dealt to
-    ``fold_count`` folds by the seed. ``validate`` studies of the fold that is held out are
+    ``fold_count`` folds by the seed. ``group`` keeps studies of one patient in one fold: it is a
+    column of the manifest, or a pattern such as ``(.*)_visit`` whose group is looked for in
+    names. ``stratify`` gives every fold its part of each kind: a column too, or ``labels`` for
+    which labels a study has. ``validate`` studies of the fold that is held out are
     segmented every ``validate_minutes``, or every ``validate_epochs`` where that is set. After
     ``patience`` validations in a row without a better mean Dice training ends, and the best
     weights are kept. A run that ended goes on where it gets a larger budget. ``growth`` lets a
@@ -43,6 +51,8 @@ class Training(Step):
     max_epochs: int | None = None
     foreground: float = 0.33
     augmentation: tuple[Augmentation, ...] = ()
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.99
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     warm_up: float = 0.02
@@ -54,8 +64,13 @@ class Training(Step):
     label_weights: Mapping[str, float] = field(default_factory=dict)
     start: Path | Checkpoint | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    compile: bool = False
+    cache: Literal["memory", "disk"] = "memory"
+    cache_float: Literal["float32", "float16"] = "float32"
     folds: Path | None = None
     fold_count: int = 5
+    group: str | None = None
+    stratify: str | None = None
     validate: int = 8
     validate_minutes: float = 5.0
     validate_epochs: int | None = None
@@ -81,6 +96,13 @@ class Training(Step):
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.group is not None and "(" in self.group:
+            try:
+                groups = re.compile(self.group).groups
+            except re.error as error:
+                raise ValueError(f"group is no pattern ({error}): {self.group!r}") from None
+            if groups != 1:
+                raise ValueError(f"group has one group in brackets, not {groups}: {self.group!r}")
         if any(weight < 0 for weight in self.label_weights.values()):
             raise ValueError(f"label_weights are 0 or more, not {dict(self.label_weights)}")
         if self.patience is not None and (self.validate == 0 or self.growth is not None):
@@ -96,7 +118,7 @@ _LEAST = {
     **{"max_epochs": 1, "validate_epochs": 1, "patience": 1},
     **{"weight_decay": 0, "dice_weight": 0, "cross_entropy_weight": 0, "seed": 0},
 }
-_SHARES = ("foreground", "warm_up", "ema")
+_SHARES = ("foreground", "warm_up", "ema", "momentum")
 _ABOVE_0 = (
     *("max_minutes", "learning_rate", "gradient_clip", "validate_minutes"),
     "checkpoint_minutes",

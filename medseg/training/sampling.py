@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medseg.image import LabelMap, Volume
+from medseg.image import Grid, LabelMap, Labels, Volume
+from medseg.training.augmentation import Augmentation
 from medseg.training.recipe import Training
 
 _KEPT = 10_000
@@ -20,32 +21,63 @@ _KEPT = 10_000
 
 
 @dataclass(frozen=True, eq=False)
+class Stored:
+    """Voxels on a grid in any float or integer, perhaps on disk: (C, X, Y, Z) or (X, Y, Z)."""
+
+    data: NDArray[Any]
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
-    """A preprocessed study: ``image`` and the reference ``target`` on one grid."""
+    """A preprocessed study: ``image`` and the reference ``target`` on one grid.
+
+    ``places`` are those of each value where they are known already.
+    """
 
     name: str
-    image: Volume
-    target: LabelMap
+    image: Volume | Stored
+    target: LabelMap | Stored
+    places: Mapping[int, NDArray[np.intp]] | None = None
 
     @cached_property
-    def foreground(self) -> dict[int, NDArray[np.intp]]:
+    def foreground(self) -> Mapping[int, NDArray[np.intp]]:
         """For each value of a label, where it is: up to 10,000 voxels (N, 3), spread evenly."""
-        found = {}
-        for value in sorted(self.target.labels.values & set(np.unique(self.target.data).tolist())):
-            places = np.flatnonzero(self.target.data == value)
-            step = -(-places.size // _KEPT)
-            spread = np.unravel_index(places[::step], self.target.data.shape)
-            found[value] = np.stack(spread, -1)
-        return found
+        if self.places is not None:
+            return self.places
+        assert isinstance(self.target, LabelMap)
+        return places_of(self.target)
+
+
+def places_of(target: LabelMap) -> dict[int, NDArray[np.intp]]:
+    """For each value of a label, where it is: up to 10,000 voxels (N, 3), spread evenly."""
+    found = {}
+    for value in sorted(target.labels.values & set(np.unique(target.data).tolist())):
+        places = np.flatnonzero(target.data == value)
+        step = -(-places.size // _KEPT)
+        found[value] = np.stack(np.unravel_index(places[::step], target.data.shape), -1)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """Draws batches; ``axes`` are the normals of slices for a 2D network, else empty."""
+    """Draws batches; ``axes`` are the normals of slices for a 2D network, else empty.
+
+    Patches are changed on ``device``. Of several processes each has its ``share``: the first of
+    two takes every second patch, beginning with the first. ``labels`` are those of the targets.
+    """
 
     cases: Sequence[Case]
     recipe: Training
     axes: tuple[int, ...] = ()
+    labels: Labels | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    share: tuple[int, int] = (0, 1)
+
+    @cached_property
+    def _changes(self) -> list[Augmentation]:
+        given = self.recipe.augmentation
+        return [one if self.labels is None else one.of(self.labels) for one in given]
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """Images (B, C, *space) and targets (B, 1, *space) of batch ``number``."""
@@ -54,16 +86,19 @@ class Sampler:
         free = round(self.recipe.batch * (1 - self.recipe.foreground))
         if self.recipe.foreground > 0:
             free = min(free, self.recipe.batch - 1)
-        patches = []
+        patches, chances = [], []
         for place in range(self.recipe.batch):
             case = self._case(number * self.recipe.batch + place)
-            patch = self._patch(case, chance, place >= free, axis)
+            start = self._start(case, chance, place >= free, axis)
             legacy = np.random.RandomState(chance.integers(1 << 32, dtype=np.uint32))
-            for change in self.recipe.augmentation:
-                patch = change(patch, legacy)
-            patches.append(patch)
-        images, targets = zip(*patches, strict=True)
-        return torch.stack(images).float(), torch.stack(targets).long()
+            if place % self.share[1] == self.share[0]:
+                patches.append(self._patch(case, start, axis))
+                chances.append(legacy)
+        pairs = zip(*patches, strict=True)
+        images, targets = (torch.from_numpy(np.stack(one)).to(self.device) for one in pairs)
+        for change in self._changes:
+            images, targets = change.on_batch(images, targets, chances)
+        return images.float(), targets.long()
 
     def _case(self, count: int) -> Case:
         """Every case once, in an order of its own, before any comes again."""
@@ -71,12 +106,16 @@ class Sampler:
         order = np.random.default_rng([self.recipe.seed, 7, turn]).permutation(len(self.cases))
         return self.cases[int(order[place])]
 
-    def _patch(
-        self, case: Case, chance: np.random.Generator, forced: bool, axis: int | None
-    ) -> tuple[Tensor, Tensor]:
+    def _sides(self, axis: int | None) -> list[int]:
         sides = list(self.recipe.patch)
         if axis is not None:
             sides.insert(axis, 1)
+        return sides
+
+    def _start(
+        self, case: Case, chance: np.random.Generator, forced: bool, axis: int | None
+    ) -> list[int]:
+        sides = self._sides(axis)
         shape = case.target.data.shape
         if forced and case.foreground:
             places = case.foreground[int(chance.choice(list(case.foreground)))]
@@ -86,15 +125,20 @@ class Sampler:
             spare = np.maximum(np.asarray(shape) - sides, 0)
             first = chance.integers(spare + 1)
         # A volume smaller than the patch lies in its middle; a larger one fills it.
-        start = [
+        return [
             -((side - n) // 2) if n <= side else int(np.clip(at, 0, n - side))
             for at, side, n in zip(first, sides, shape, strict=True)
         ]
-        image = _cut(case.image.data, start, sides)
+
+    def _patch(
+        self, case: Case, start: Sequence[int], axis: int | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        sides = self._sides(axis)
+        image = _cut(case.image.data, start, sides).astype(np.float32, copy=False)
         target = _cut(case.target.data[None], start, sides).astype(np.float32)
         if axis is not None:
             image, target = image.squeeze(1 + axis), target.squeeze(1 + axis)
-        return torch.from_numpy(image), torch.from_numpy(target)
+        return image, target
 
 
 def _cut(data: NDArray[Any], start: Sequence[int], sides: Sequence[int]) -> NDArray[Any]:

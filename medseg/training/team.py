@@ -42,6 +42,13 @@ class Team:
         """Go on when every process has come here."""
         self.agreed(0.0)
 
+    def synced(self, module: nn.Module, device: torch.device) -> nn.Module:
+        """The module with batch normalisation over all processes, where they are on GPUs."""
+        if self.size == 1 or device.type != "cuda":
+            return module
+        found: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        return found
+
     def shared(self, module: nn.Module, device: torch.device) -> nn.Module:
         """The module with its gradients averaged over all processes."""
         if self.size == 1:

@@ -501,3 +501,30 @@ def test_an_error_says_the_first_mistake_to_those_who_only_print_it(tmp_path: Pa
     path = written(tmp_path, TWELVE)
     with pytest.raises(PipelineError, match=r"12 mistakes, the first: .*:3:9: input\.nonfinit"):
         load_pipeline(path)
+
+
+@pytest.mark.parametrize(
+    ("swap", "told"),
+    [
+        ("{left: rihgt}", "did you mean 'right'"),
+        ("{left: parts}", "one value each"),
+        ("{left: right}", None),
+    ],
+)
+def test_labels_that_a_mirror_exchanges_are_known_and_simple(
+    tmp_path: Path, swap: str, told: str | None
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "name: p\nlabels: {parts: {values: [1, 3]}, left: 1, right: 2}\n"
+        "inference: [{sliding_window: {model: dynunet, window: [8, 8, 8]}}]\n"
+        "training:\n  patch: [8, 8, 8]\n  max_epochs: 1\n"
+        f"  augmentation:\n    - rand_flip: {{swap: {swap}}}\n"
+    )
+    if told is None:
+        assert load_pipeline(path).training is not None
+        return
+    with pytest.raises(PipelineError) as error:
+        load_pipeline(path)
+    assert told in " ".join(map(str, error.value.complaints))
+    assert "p.yaml:8" in " ".join(map(str, error.value.complaints))

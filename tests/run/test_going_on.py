@@ -173,7 +173,7 @@ def test_patience_ends_a_training_and_keeps_the_best_weights(
         kept.append((studies / "model" / WEIGHTS).read_bytes())
         return {"ball": next(dice)}
 
-    monkeypatch.setattr(verb, "_dice", measured)
+    monkeypatch.setattr(verb, "dice_of", measured)
     patient = recipe(studies, max_epochs=6, validate_epochs=1, patience=2)
     found = train(patient, studies / "model", fold="0")
     assert found.iterations == 24
@@ -201,15 +201,15 @@ def test_a_stop_during_validation_repeats_it_and_changes_nothing(
 ) -> None:
     plain = recipe(studies)
     train(plain, studies / "calm", fold="0")
-    dice = verb._dice
+    dice = verb.dice_of
 
     def interrupted(*asked: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verb, "_dice", interrupted)
+    monkeypatch.setattr(verb, "dice_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(plain, studies / "stopped", fold="0")
-    monkeypatch.setattr(verb, "_dice", dice)
+    monkeypatch.setattr(verb, "dice_of", dice)
     train(plain, studies / "stopped", fold="0")
     assert same(studies / "calm", studies / "stopped")
     rows = [(studies / one / "history.csv").read_text().splitlines() for one in ("calm", "stopped")]

@@ -21,7 +21,8 @@ import torch
 
 from medseg.pipeline import Pipeline, load_pipeline
 from medseg.run import model_folder
-from medseg.run.train import train, trainable
+from medseg.run.train import train
+from medseg.run.validation import trainable
 from medseg.training.learner import Learner
 
 

@@ -1,0 +1,106 @@
+"""Every fold in turn: each study held out once, and one folder that holds all networks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from support.studies import ball_studies
+
+from medseg.cli import main
+from medseg.pipeline import load_pipeline
+from medseg.run.crossvalidation import interval, train_folds
+from medseg.run.events import EpochDone, Event
+from medseg.run.predict import predict
+
+RECIPE = """\
+name: ball
+labels: {ball: 1}
+input: {path: images, reference: labels}
+preprocess: [{orientation: {axcodes: RAS}}, normalize_intensity]
+inference:
+  - sliding_window:
+      model: {name: dynunet, widths: [4, 8, 8], norm: batch}
+      window: [16, 16, 16]
+training:
+  patch: [16, 16, 16]
+  batches: 10
+  max_epochs: 2
+  learning_rate: 1e-2
+  precision: float32
+  cache: disk
+  fold_count: 2
+  validate: 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No picture of the history, which takes longer than an epoch here."""
+    monkeypatch.setattr("medseg.run.model_folder.find_spec", lambda _: None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    ball_studies(tmp_path, 4)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+def test_all_folds_are_trained_measured_and_averaged(folder: Path) -> None:
+    model = folder / "model"
+    heard: list[Event] = []
+    found = train_folds(load_pipeline(folder / "recipe.yaml"), model, watch=heard.append)
+    held = [name for fold in found.folds.values() for name in fold.split.held_out]
+    assert sorted(held) == [f"study_0{n}" for n in range(4)]
+    with (model / "cross_validation.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "dice"]
+    assert sorted(row["study"] for row in rows) == sorted(held)
+    dice = found.pooled["ball"]["dice"]
+    values = [float(row["value"]) for row in rows]
+    assert dice["mean"] == pytest.approx(np.mean(values))
+    assert dice["low"] <= dice["mean"] <= dice["high"]
+    assert json.loads((model / "cross_validation.json").read_text())["pooled"]["ball"]["dice"]
+    # Both folds share one cache and one audit.
+    assert (model / "audit.json").exists()
+    assert len(list((model / "cache").glob("*.json"))) == 4
+
+    ensemble = load_pipeline(model)
+    assert len(ensemble.inference) == 2
+    where = replace(ensemble.input, path=folder / "images", reference=folder / "labels")
+    summary = predict(replace(ensemble, input=where, output=folder / "out"))
+    assert not summary.failures
+    mean = summary.summary["metrics"]["ball"]["dice"]["mean"]
+    assert mean > 0.5
+
+    again: list[Event] = []
+    train_folds(load_pipeline(folder / "recipe.yaml"), model, watch=again.append)
+    assert not [event for event in again if isinstance(event, EpochDone)]
+
+
+def test_the_command_tells_what_all_folds_found(folder: Path) -> None:
+    words = ["train", str(folder / "recipe.yaml"), "--output", str(folder / "model"),
+             "--fold", "all", "--set", "training.max_epochs=1",
+             "--set", "training.batches=1"]  # fmt: skip
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.stderr
+    assert "2 folds, one model" in result.stdout
+    assert "fold 1, 2 of 2" in result.stderr
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 9))
+def test_an_interval_holds_its_mean_and_stays_among_the_values(
+    values: list[float], seed: int
+) -> None:
+    found = interval(values, seed)
+    slack = 1e-12
+    assert min(values) - slack <= found["low"] <= found["high"] <= max(values) + slack
+    assert found["n"] == len(values)
+    assert interval(values, seed) == found
