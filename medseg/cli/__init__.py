@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from medseg import __version__
+from medseg.cli.change import convert
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.work import evaluate, run, train
 from medseg.errors import MedsegError
@@ -58,5 +59,5 @@ def main() -> None:
     """
 
 
-for command in (run, train, evaluate, check, ls, steps, models, schema, doctor):
+for command in (run, train, evaluate, convert, check, ls, steps, models, schema, doctor):
     main.add_command(command)
