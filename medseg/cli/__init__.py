@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from medseg import __version__
+from medseg.cli.change import convert
 from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
@@ -60,5 +61,6 @@ def main() -> None:
     """
 
 
-for command in (run, plan, train, evaluate, check, ls, steps, models, schema, doctor):
+COMMANDS = (run, plan, train, evaluate, convert, check, ls, steps, models, schema, doctor)
+for command in COMMANDS:
     main.add_command(command)

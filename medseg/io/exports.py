@@ -10,12 +10,15 @@ from typing import Literal
 from medseg.errors import StudyError
 from medseg.image import LabelMap
 from medseg.image.study import Stack
+from medseg.io.bids_write import write_derivative
 from medseg.io.label_table import write_itksnap_table, write_slicer_table
 from medseg.io.meshes import write_meshes
 from medseg.io.options import ReadOptions
 from medseg.io.seg_nrrd import SUFFIX, write_seg_nrrd
 
-Format = Literal["nifti", "dicom_seg", "rtstruct", "seg_nrrd", "stl", "ply", "itksnap", "slicer"]
+Format = Literal[
+    "nifti", "dicom_seg", "rtstruct", "seg_nrrd", "stl", "ply", "itksnap", "slicer", "bids"
+]
 OF_DICOM = ("dicom_seg", "rtstruct")
 
 
@@ -42,7 +45,8 @@ def export_mask(
 ) -> Mapping[str, str]:
     """Write a mask in one form; the SHA-256 of each file by its name.
 
-    ``path`` is the file, or for meshes the folder. ``scan`` is the image that the mask was made
+    ``path`` is the file, for meshes the folder, for BIDS the folder of all derivatives and the
+    study's name. ``scan`` is the image that the mask was made
     of: SEG and RTSTRUCT refer to its DICOM slices. Raises OutputError, and StudyError
     E_NO_SOURCE where there are no such slices.
     """
@@ -57,6 +61,8 @@ def export_mask(
         return {path.name: write_itksnap_table(path, mask.labels)}
     if form == "slicer":
         return {path.name: write_slicer_table(path, mask.labels)}
+    if form == "bids":
+        return write_derivative(path, mask, scan[0] if scan is not None else None, options.tool)
     from medseg.io.write import write_mask
 
     return {path.name: write_mask(path, mask)}
@@ -71,6 +77,7 @@ def export_path(folder: Path, form: Format, name: str) -> Path:
         "rtstruct": f"rtstruct/{name}.dcm",
         "itksnap": "itksnap/labels.txt",
         "slicer": "slicer/labels.ctbl",
+        "bids": f"derivatives/medseg/{name}",
     }
     return folder / endings.get(form, f"{form}/{name}")
 

@@ -19,7 +19,10 @@ from medseg.io.geometry import NIFTI1_LONGEST, Geometry, tolerance_mm
 from medseg.io.nifti_describe import COMMENT
 from medseg.io.nifti_header import NIFTI1, NIFTI2
 
-_CODES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 512}
+_CODES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 512} | {
+    np.dtype(np.int16): 4,
+    np.dtype(np.float32): 16,
+}
 _GZIP_LEVEL = 2
 _MEMBER = 1 << 24
 """Bytes that are packed as one member of a gzip file."""
@@ -54,7 +57,7 @@ def nifti_bytes(masks: Sequence[LabelMap], geometry: Geometry) -> bytes:
     highest = max(int(mask.data.max()) for mask in masks)
     dtype = np.dtype(np.uint16 if highest > 255 else mask_dtype(labels))
     extension = _extension(labels)
-    header = _header(geometry, _dims(geometry, len(masks)), dtype, len(extension))
+    header = header_bytes(geometry, dims_of(geometry, len(masks)), dtype, len(extension))
     # The transpose of voxels that lie x fastest is contiguous: they are not copied.
     voxels = [np.ascontiguousarray(mask.data.T, dtype.newbyteorder("<")) for mask in masks]
     return b"".join([header, b"\1\0\0\0", extension, *(part.data for part in voxels)])
@@ -87,16 +90,17 @@ def _check_place(grid: Grid, geometry: Geometry) -> None:
         )
 
 
-def _dims(geometry: Geometry, frames: int) -> tuple[int, ...]:
+def dims_of(geometry: Geometry, frames: int) -> tuple[int, ...]:
     """The sides as the scan's header counts them, if it has that many frames."""
     if prod(geometry.dims[3:]) == frames:
         return geometry.dims
     return geometry.grid.shape if frames == 1 else (*geometry.grid.shape, frames)
 
 
-def _header(
-    geometry: Geometry, dims: tuple[int, ...], dtype: np.dtype[Any], extension: int
+def header_bytes(
+    geometry: Geometry, dims: tuple[int, ...], dtype: np.dtype[Any], extension: int = 0
 ) -> bytes:
+    """A NIfTI header with what its place and its type need, and nothing else."""
     version = 2 if geometry.version == 2 or max(dims) > NIFTI1_LONGEST else 1
     layout = NIFTI1 if version == 1 else NIFTI2
     header = np.zeros((), layout.newbyteorder("<"))

@@ -43,7 +43,8 @@ class Output(ExportOptions):
     """Where results go (``path``), and in which ``formats`` masks are written beside NIfTI.
 
     dicom_seg and rtstruct are written where the scan is DICOM; seg_nrrd is 3D Slicer's own; stl
-    and ply are surfaces in mm; itksnap and slicer are tables of the labels' names and colours.
+    and ply are surfaces in mm; itksnap and slicer are tables of the labels' names and colours;
+    bids is a data set of derivatives.
     """
 
     path: Path | None = None

@@ -51,7 +51,7 @@ def exported(
     for form in formats:
         path = inside(output, export_path(output, form, study.name))
         files = export_mask(form, mask, path, (study.images[0], pipeline.input), options)
-        folder = path if form in ("stl", "ply") else path.parent
+        folder = path if form in ("stl", "ply") else path.parent  # in BIDS, of all studies
         found[form] = {
             str((folder / name).relative_to(output)): digest for name, digest in files.items()
         }

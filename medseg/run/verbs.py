@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from medseg.pipeline import Pipeline, Site, load_labels, load_pipeline, load_sit
 from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
+    from medseg.run.convert import Conversion
     from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import Asked, EvaluationSummary
     from medseg.run.plan import PlanSummary
@@ -171,6 +172,30 @@ def how_to_evaluate(
         found or (chosen.labels if chosen else None),
         table=None if table is None else Path(table),
         **options,
+    )
+
+
+def conversion(
+    to: str,
+    *,
+    pipeline: Named | None = None,
+    labels: Named | None = None,
+    channels: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
+) -> Conversion:
+    """What ``medseg convert`` is asked for: labels, channels and options from files."""
+    from medseg.io import ReadOptions
+    from medseg.run.convert import Conversion
+
+    chosen = asked(pipeline) if pipeline is not None else None
+    table = load_labels(Path(labels)) if labels is not None else None
+    named = tuple(channels) or (chosen.input.channels if chosen else ("image",))
+    return Conversion(
+        to,
+        labels=table or (chosen.labels if chosen else None),
+        options=chosen.input if chosen else ReadOptions(),
+        channels=named,
+        **(more or {}),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from support.dicom import TO_RAS, lps, pydicom, write_series
-from support.studies import ball
+from support.studies import ball, save
 
+from medseg.io import read_labels
 from medseg.pipeline import load_pipeline
 from medseg.run.predict import predict
 
@@ -141,3 +143,46 @@ def test_planted_strings_of_nifti_are_nowhere(tmp_path: Path) -> None:
     assert PLANTED.encode() not in gzip.decompress(mask.read_bytes())
     for path in (tmp_path / "out").rglob("*.json"):
         assert PLANTED not in path.read_text()
+
+
+def test_masks_are_written_in_every_form_that_is_asked_for(tmp_path: Path) -> None:
+    image, _ = ball(0)
+    write_series(tmp_path / "scans", image.astype(np.int16), lps())
+    formats = "[nifti, dicom_seg, rtstruct, seg_nrrd, stl, ply, itksnap, slicer, bids]"
+    path = pipeline(
+        tmp_path, f"input: {{path: scans}}\noutput: {{path: out, formats: {formats}}}\n"
+    )
+    loaded = load_pipeline(path)
+    (outcome,) = predict(loaded).outcomes
+    assert outcome.state == "done"
+    name, out = outcome.name, tmp_path / "out"
+    mask, _ = read_labels(out / "masks" / f"{name}.nii.gz", loaded.labels)
+    for form in ("dicom_seg", "rtstruct"):
+        again, _ = read_labels(out / form / f"{name}.dcm", loaded.labels, mask.grid)
+        assert np.array_equal(again.data, mask.data)
+    again, _ = read_labels(out / "seg_nrrd" / f"{name}.seg.nrrd", loaded.labels, mask.grid)
+    assert np.array_equal(again.data, mask.data)
+    assert (out / "stl" / name / "ball.stl").is_file()
+    assert (out / "ply" / name / "ball.ply").is_file()
+    root = out / "derivatives" / "medseg"
+    (derivative,) = root.rglob("*_dseg.nii.gz")
+    subject = name.replace("-", "")
+    assert derivative.relative_to(root).as_posix() == (
+        f"sub-{subject}/anat/sub-{subject}_seg-ball_dseg.nii.gz"
+    )
+    said = json.loads((root / "dataset_description.json").read_text())
+    assert said["GeneratedBy"][0]["Name"] == "medseg"
+
+    seg = out / "dicom_seg" / f"{name}.dcm"
+    seg.unlink()
+    (outcome,) = predict(loaded).outcomes
+    assert outcome.state == "kept"
+    assert np.array_equal(read_labels(seg, loaded.labels, mask.grid)[0].data, mask.data)
+
+
+def test_a_form_that_refers_to_dicom_is_refused_for_other_scans(tmp_path: Path) -> None:
+    save(tmp_path / "scans" / "a.nii.gz", ball(0)[0])
+    more = "input: {path: scans}\noutput: {path: out, formats: [dicom_seg]}\n"
+    (failure,) = predict(load_pipeline(pipeline(tmp_path, more))).failures
+    assert failure.error is not None
+    assert failure.error.code == "E_NO_SOURCE"

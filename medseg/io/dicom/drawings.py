@@ -7,6 +7,7 @@ from pathlib import Path
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels
 from medseg.io.dicom.header import read_dataset, read_header
+from medseg.io.dicom.index import looks_like_dicom
 from medseg.io.dicom.package import quiet
 from medseg.io.dicom.rtstruct_read import read_contours, structures_of
 from medseg.io.dicom.seg_read import read_segments, segments_of
@@ -46,3 +47,13 @@ def names_in(path: Path) -> list[str]:
     found = read_dataset(path, ("SegmentSequence", "StructureSetROISequence"))
     with quiet():
         return [one.name for one in (*segments_of(found), *structures_of(found))]
+
+
+def is_drawing(path: Path) -> bool:
+    """Whether a file is a SEG or an RTSTRUCT."""
+    if not looks_like_dicom(path):
+        return False
+    try:
+        return read_header(path).kind in ("segments", "contours")
+    except StudyError:
+        return False
