@@ -26,7 +26,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-CALL = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder as p;p()"
+CALL = (
+    "from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder as p;p()"
+)
 
 
 def main() -> None:
@@ -123,9 +125,7 @@ def compared(theirs: Path, ours: Path, model: Path) -> dict[str, float]:
     }
 
 
-def row(
-    name: str, folds: int, told: dict[str, dict[str, float]], found: dict[str, float]
-) -> str:
+def row(name: str, folds: int, told: dict[str, dict[str, float]], found: dict[str, float]) -> str:
     """One line of a Markdown table."""
     share = 100 * found["differ"] / max(1, found["foreground"])
     cells = [

@@ -13,7 +13,7 @@ import numpy as np
 
 from medseg.errors import Caution, ModelError, StudyError
 from medseg.image import Grid, LabelMap, Labels, Volume
-from medseg.inference.rule import Decision
+from medseg.inference.rule import PROBABLE, Decision
 from medseg.inference.scores import Scores
 from medseg.models import Network
 from medseg.models.checkpoint import Checkpoint, weights_file
@@ -54,7 +54,7 @@ class Asked(Step, ABC):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = "torch"
     device: str = "auto"
-    decision: Decision = Decision()
+    decision: Decision = PROBABLE
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:

@@ -35,3 +35,7 @@ class Decision:
         before = [a if p is None else p for a, p in zip(after, pixdim, strict=True)]
         found = self.coarse_axis.of(before, after)
         return None if found is None else order[found]
+
+
+PROBABLE = Decision()
+"""What every step has that says nothing else."""

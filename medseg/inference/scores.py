@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import Caution
 from medseg.image import Grid, LabelMap, Labels
-from medseg.inference.rule import Decision
+from medseg.inference.rule import PROBABLE, Decision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 class Scores:
     """Probabilities ``data (K, X, Y, Z)`` on the preprocessed grid, on their device.
 
-    They are logits where ``decision`` says so. Exclusive labels: K is labels + 1, the background first, and each voxel sums to 1.
-    Regions: one independent probability each.
+    They are logits where ``decision`` says so. Exclusive labels: K is labels + 1, the background
+    first, and each voxel sums to 1. Regions: one independent probability each.
     """
 
     data: Tensor
     grid: Grid
     labels: Labels
     cautions: tuple[Caution, ...] = ()
-    decision: Decision = Decision()
+    decision: Decision = PROBABLE
 
     def __post_init__(self) -> None:
         wanted = (self.labels.channels, *self.grid.shape)

@@ -20,9 +20,7 @@ _SIGMA = 0.125
 """Width of the Gaussian as a share of the window, as nnU-Net has it (Isensee et al. 2021)."""
 
 
-def starts(
-    length: int, window: int, overlap: float, blending: Blending = "gaussian"
-) -> list[int]:
+def starts(length: int, window: int, overlap: float, blending: Blending = "gaussian") -> list[int]:
     """Where windows begin along an axis: evenly, the first and the last at the ends.
 
     Neighbours share ``overlap`` at least; with ``nnunet`` they do so on average.

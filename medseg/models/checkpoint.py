@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Checkpoint:
     """Another project's checkpoint: its file and the ``format`` it is in.
 
-    A state dict, plain or under ``state_dict``, ``model`` or ``network_weights``, as safetensors or as torch saves it.
-    The network's own options must be those the checkpoint was trained with.
+    A state dict, plain or under ``state_dict``, ``model`` or ``network_weights``, as safetensors
+    or as torch saves it. The network's own options must be those the checkpoint was trained with.
     """
 
     path: Path
@@ -103,7 +103,8 @@ def _foreign(path: Path) -> str:
     try:
         with torch.serialization.safe_globals(_numbers()):
             found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # noqa: BLE001 - of a file that cannot be read nothing is known
+    # Of a file that cannot be read nothing is known.
+    except Exception:
         return ""
     return ", ".join(sorted(found)[:5])
 

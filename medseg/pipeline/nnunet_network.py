@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from medseg.pipeline.foreign import Foreign
@@ -51,7 +50,7 @@ def _old(said: Foreign) -> tuple[str, dict[str, Any]]:
     base, most = said.get("UNet_base_num_features"), said.get("unet_max_num_features")
     if not isinstance(base, int) or not isinstance(most, int):
         raise said.refused("UNet_base_num_features", "and unet_max_num_features are numbers")
-    parts = {
+    parts: dict[str, Any] = {
         "widths": [min(base * 2**level, most) for level in range(len(blocks))],
         "strides": said.listed("pool_op_kernel_sizes"),
         "kernels": said.listed("conv_kernel_sizes"),
@@ -77,7 +76,7 @@ def _new(configuration: Foreign) -> tuple[str, dict[str, Any]]:
         raise said.refused("n_stages", "is a number of levels")
     _check_layers(said)
     counted = "n_conv_per_stage" if _FORMS[name] == "plain" else "n_blocks_per_stage"
-    parts = {
+    parts: dict[str, Any] = {
         "widths": _each(said, "features_per_stage", levels),
         "strides": _each(said, "strides", levels),
         "kernels": _each(said, "kernel_sizes", levels),
@@ -106,9 +105,8 @@ def _check_layers(said: Foreign) -> None:
     if not isinstance(leaks, dict) or leaks.get("negative_slope", 0.01) != 0.01:
         raise said.refused("nonlin_kwargs", "leaves negative_slope at 0.01 here")
     norms = said.get("norm_op_kwargs") or {}
-    if said.get("norm_op") is not None and (
-        not isinstance(norms, dict) or norms.get("eps", 1e-5) != 1e-5 or not norms.get("affine")
-    ):
+    usual = isinstance(norms, dict) and norms.get("eps", 1e-5) == 1e-5 and norms.get("affine")
+    if said.get("norm_op") is not None and not usual:
         raise said.refused("norm_op_kwargs", "has eps 1e-05 and affine true here")
 
 
@@ -121,5 +119,5 @@ def _norm(said: Foreign) -> str:
     return _NORMS[name[:-2]]
 
 
-def _axes(entry: Any, dims: int) -> Sequence[int]:
+def _axes(entry: Any, dims: int) -> list[int]:
     return entry if isinstance(entry, list) else [entry] * dims

@@ -86,8 +86,7 @@ class Spacing(Step):
             sides = zip(kept, wanted, volume.grid.shape, strict=True)
             # To the even number from half-way, as Python rounds.
             grid = volume.grid.resized([max(1, round(k / w * n)) for k, w, n in sides])
-        axis = self.coarse_axis and self.coarse_axis.of(kept, wanted)
-        apart = None if self.coarse_axis is None or axis is None else (axis, self.coarse_axis.mode)
+        apart = self.coarse_axis and self.coarse_axis.apart(kept, wanted)
         return resample(volume, grid, self.mode, apart=apart)
 
 

@@ -132,9 +132,7 @@ def prepared(
     return image, cautions
 
 
-def _joined(
-    image: Volume, scan: Volume, previous: Previous
-) -> tuple[Volume, tuple[Caution, ...]]:
+def _joined(image: Volume, scan: Volume, previous: Previous) -> tuple[Volume, tuple[Caution, ...]]:
     """``image`` with a channel of 0 and 1 for each value of another pipeline's mask of the scan."""
     inner = load_pipeline(previous.pipeline)
     done = segment(scan, inner)
@@ -151,8 +149,7 @@ def _apart(before: Grid, after: Grid, previous: Previous) -> Apart | None:
     sides = [before.spacing_mm[one.source] for one in maps]
     pixdim = previous.pixdim or after.spacing_mm
     wanted = [s if p is None else p for s, p in zip(sides, pixdim, strict=True)]
-    axis = previous.coarse_axis.of(sides, wanted)
-    return None if axis is None else (axis, previous.coarse_axis.mode)
+    return previous.coarse_axis.apart(sides, wanted)
 
 
 def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]:
