@@ -86,7 +86,8 @@ class Spacing(Step):
             sides = zip(kept, wanted, volume.grid.shape, strict=True)
             # To the even number from half-way, as Python rounds.
             grid = volume.grid.resized([max(1, round(k / w * n)) for k, w, n in sides])
-        apart = self.coarse_axis and self.coarse_axis.apart(kept, wanted)
+        thick = self.coarse_axis
+        apart = thick.apart(kept, wanted) if thick is not None else None
         return resample(volume, grid, self.mode, apart=apart)
 
 

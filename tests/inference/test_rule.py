@@ -18,7 +18,9 @@ from medseg.inference.scores import Scores
 from medseg.inference.windows import importance, starts
 
 EXCLUSIVE = Labels((Label("a", (1,)), Label("b", (2,))))
-REGIONS = Labels((Label("whole", (1, 2)), Label("core", (2,)), Label("odd", (1, 2), paint=1)))
+REGIONS = Labels(
+    (Label("whole", (1, 2), paint=1), Label("core", (2,), paint=2), Label("odd", (1, 2), paint=1))
+)
 sides = st.integers(2, 9)
 LOGITS = Decision("logits")
 THICK = Decision("logits", CoarseAxis(), (4.0, 1.0, 1.0))

@@ -180,7 +180,7 @@ def test_twelve_mistakes_are_told_at_once_each_at_its_place(tmp_path: Path) -> N
         "8:5: preprocess.3: no such step of 'preprocess'; it belongs to 'postprocess'",
         "11:21: inference.0.model.name: no such network; did you mean 'dynunet'?",
         "12:24: inference.0.window: wants three whole numbers, not [96, 96, 'big']",
-        "13:17: inference.0.blending: wants 'gaussian' or 'constant', not 'gausian';"
+        "13:17: inference.0.blending: wants 'gaussian', 'constant' or 'nnunet', not 'gausian';"
         " did you mean 'gaussian'?",
         "17:16: inference.1.overlap: overlap lies in [0, 1), not 1.5",
         "19:29: postprocess.0.labels: no label is called 'tumor'; did you mean 'tumour'?",

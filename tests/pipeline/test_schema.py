@@ -54,7 +54,7 @@ def test_types_are_those_that_the_file_may_use(schema: dict[str, Any]) -> None:
     assert window["overlap"] == {"type": "number", "default": 0.5}
     assert window["model"] == {"$ref": "#/$defs/models"}
     assert window["window"]["maxItems"] == 3
-    assert window["blending"]["enum"] == ["gaussian", "constant"]
+    assert window["blending"]["enum"] == ["gaussian", "constant", "nnunet"]
     assert {"type": "null"} in window["weights"]["anyOf"]
     augmentation = schema["properties"]["training"]["anyOf"][0]["properties"]["augmentation"]
     assert augmentation["items"] == {"$ref": "#/$defs/augmentation"}
