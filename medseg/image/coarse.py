@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from medseg.image.splines import Apart
+
 _EQUAL = 1e-6
 """Sides that differ by a smaller share are one length: headers hold them in single precision."""
 
@@ -32,9 +34,7 @@ class CoarseAxis:
                 return longest[0] if len(longest) == 1 else None
         return None
 
-    def apart(
-        self, before_mm: Sequence[float], after_mm: Sequence[float]
-    ) -> tuple[int, Literal["nearest", "linear"]] | None:
-        """That axis and its mode, as ``resample`` takes them."""
+    def apart(self, before_mm: Sequence[float], after_mm: Sequence[float]) -> Apart | None:
+        """That axis with its mode, as ``resample`` takes them."""
         axis = self.of(before_mm, after_mm)
         return None if axis is None else (axis, self.mode)

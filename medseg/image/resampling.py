@@ -68,9 +68,23 @@ class AxisMap:
         return low, high, (at - low).astype(np.float32)
 
     def nearest(self, start: int, stop: int) -> NDArray[np.intp]:
-        """The source voxel nearest to each target voxel; of two as near, the higher one."""
-        at = np.floor(np.round(self.positions(start, stop), 9) + 0.5).astype(np.intp)
-        return np.clip(at, 0, self.length - 1)
+        """The source voxel nearest to each target voxel; of two as near, the higher one.
+
+        Where a whole number of target voxels fills the field of view, rounding decides between
+        two as near just as in SciPy and nnU-Net, which count from its edge.
+        """
+        scale = abs(self.scale)
+        count = round(self.length / scale)
+        # Target voxels from the edge of the field of view, along the source's direction.
+        first = (0.5 * scale - 0.5 - self.offset) / self.scale
+        from_edge = (np.arange(start, stop) - round(first)) * (1 if self.scale > 0 else -1)
+        fits = abs(count * scale - self.length) < _EXACT and abs(first - round(first)) < _EXACT
+        if count and fits:
+            at = self.length / count * (from_edge + 0.5) - 0.5
+        else:
+            at = np.round(self.positions(start, stop), 9)
+        nearest: NDArray[np.intp] = np.floor(at + 0.5).astype(np.intp)
+        return np.clip(nearest, 0, self.length - 1)
 
 
 def index_map(target: Grid, source: Grid) -> Affine:

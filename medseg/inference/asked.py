@@ -16,7 +16,7 @@ from medseg.errors import Caution, ModelError, StudyError
 from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.inference.attempts import Order, OverflowedError, Question, tried
 from medseg.inference.limits import Limits, Need, Placement
-from medseg.inference.rule import BY_PROBABILITIES, Decision
+from medseg.inference.rule import PROBABLE, Decision
 from medseg.inference.scores import Scores
 from medseg.models import Network
 from medseg.models.checkpoint import Checkpoint, weights_file
@@ -60,7 +60,7 @@ class Asked(Step, ABC):
     engine: Literal["auto", "torch", "openvino", "onnxruntime"] = "torch"
     compile: bool = False
     device: str = "auto"
-    decision: Decision = BY_PROBABILITIES
+    decision: Decision = PROBABLE
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:

@@ -19,14 +19,14 @@ from torch import Tensor
 from medseg.image import Grid, Labels, mask_dtype
 from medseg.image.labelmap import Mask
 from medseg.image.resampling import AxisMap, axis_maps, index_map, inside_of
-from medseg.inference.rule import BY_PROBABILITIES, Decision
+from medseg.inference.rule import PROBABLE, Decision
 
 _SLAB_FLOATS = 1 << 24
 """Interpolated probabilities held at once: 64 MiB."""
 
 
 def decide(
-    scores: Tensor, source: Grid, target: Grid, labels: Labels, rule: Decision = BY_PROBABILITIES
+    scores: Tensor, source: Grid, target: Grid, labels: Labels, rule: Decision = PROBABLE
 ) -> Mask:
     """The mask (X, Y, Z) on ``target`` from ``scores (K, X, Y, Z)`` on ``source``."""
     if Painting.possible(source, target, labels):
@@ -71,7 +71,7 @@ class Painting:
     """
 
     def __init__(
-        self, source: Grid, target: Grid, labels: Labels, rule: Decision = BY_PROBABILITIES
+        self, source: Grid, target: Grid, labels: Labels, rule: Decision = PROBABLE
     ) -> None:
         maps = axis_maps(target, source)
         assert maps is not None

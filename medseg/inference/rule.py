@@ -45,4 +45,5 @@ class Decision:
         return None if found is None else order[found]
 
 
-BY_PROBABILITIES = Decision()
+PROBABLE = Decision()
+"""What every step has that says nothing else."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import Caution
 from medseg.image import Grid, LabelMap, Labels
-from medseg.inference.rule import BY_PROBABILITIES, Decision
+from medseg.inference.rule import PROBABLE, Decision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ class Scores:
     grid: Grid
     labels: Labels
     cautions: tuple[Caution, ...] = ()
-    decision: Decision = BY_PROBABILITIES
+    decision: Decision = PROBABLE
 
     def __post_init__(self) -> None:
         wanted = (self.labels.channels, *self.grid.shape)

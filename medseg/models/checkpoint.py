@@ -103,6 +103,7 @@ def _foreign(path: Path) -> str:
     try:
         with torch.serialization.safe_globals(_numbers()):
             found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    # Of a file that cannot be read nothing is known.
     except Exception:
         return ""
     return ", ".join(sorted(found)[:5])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from medseg.pipeline.foreign import Foreign
@@ -106,9 +105,8 @@ def _check_layers(said: Foreign) -> None:
     if not isinstance(leaks, dict) or leaks.get("negative_slope", 0.01) != 0.01:
         raise said.refused("nonlin_kwargs", "leaves negative_slope at 0.01 here")
     norms = said.get("norm_op_kwargs") or {}
-    if said.get("norm_op") is not None and (
-        not isinstance(norms, dict) or norms.get("eps", 1e-5) != 1e-5 or not norms.get("affine")
-    ):
+    usual = isinstance(norms, dict) and norms.get("eps", 1e-5) == 1e-5 and norms.get("affine")
+    if said.get("norm_op") is not None and not usual:
         raise said.refused("norm_op_kwargs", "has eps 1e-05 and affine true here")
 
 
@@ -121,5 +119,5 @@ def _norm(said: Foreign) -> str:
     return _NORMS[name[:-2]]
 
 
-def _axes(entry: Any, dims: int) -> Sequence[int]:
+def _axes(entry: Any, dims: int) -> list[int]:
     return entry if isinstance(entry, list) else [entry] * dims

@@ -47,11 +47,13 @@ def check_room(
     """Bytes that are held at once, part by part: what networks see and say of a scan, its mask.
 
     ``seen`` is the preprocessed grid. Raises StudyError E_TOO_LARGE where that passes
-    ``limits.memory_gib``.
+    ``limits.memory_gib``; without that limit nothing is counted.
     """
+    if limits.memory_gib is None:
+        return {}
     parts = _parts(channels, seen, scan, pipeline)
     wanted = sum(parts.values()) / GIB
-    if limits.memory_gib is None or wanted <= limits.memory_gib:
+    if wanted <= limits.memory_gib:
         return parts
     told = ", ".join(f"{what} {size / GIB:.2g}" for what, size in parts.items())
     raise StudyError(

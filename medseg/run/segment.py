@@ -149,8 +149,7 @@ def _apart(before: Grid, after: Grid, previous: Previous) -> Apart | None:
     sides = [before.spacing_mm[one.source] for one in maps]
     pixdim = previous.pixdim or after.spacing_mm
     wanted = [s if p is None else p for s, p in zip(sides, pixdim, strict=True)]
-    axis = previous.coarse_axis.of(sides, wanted)
-    return None if axis is None else (axis, previous.coarse_axis.mode)
+    return previous.coarse_axis.apart(sides, wanted)
 
 
 def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]:
