@@ -26,7 +26,8 @@ _LONG = 76
 _LIMITS = ("path", "reference", "memory_gib")
 _ORDER = (
     *("name", "description", "labels", "ignore", "input", "within", "preprocess", "inference"),
-    *("refine", "postprocess", "metrics", "training", "output", "deterministic"),
+    *("refine", "postprocess", "metrics", "quality", "instances", "training", "output"),
+    "deterministic",
 )
 _DECIDES = (
     *("labels", "input", "within", "preprocess", "inference", "refine", "postprocess"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.image import Labels
 from medseg.io import ReadOptions
-from medseg.metrics import Dice, Iou
+from medseg.metrics import Dice, Instances, Iou, Quality
 from medseg.step import Step
 from medseg.training import Training
 
@@ -58,7 +58,9 @@ class Within:
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
-    ``deterministic`` asks for the same bytes again on the same machine.
+    ``quality`` says what is flagged in masks without a reference, ``instances`` asks for a line of
+    instances.csv for each lesion or organ. ``deterministic`` asks for the same bytes again on the
+    same machine.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Pipeline:
     refine: tuple[Step, ...] = ()
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())
+    quality: Quality = field(default_factory=Quality)
+    instances: Instances | None = None
     training: Training | None = None
     output: Path | None = None
     deterministic: bool = False

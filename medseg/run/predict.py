@@ -12,6 +12,7 @@ from medseg.execution import Outcome, serial
 from medseg.image import Label, LabelMap, Labels, Study
 from medseg.io import (
     Found,
+    Geometry,
     Scan,
     find_studies,
     read_labels,
@@ -20,10 +21,12 @@ from medseg.io import (
     write_label_table,
     write_mask,
 )
-from medseg.metrics import Comparison, Measure
+from medseg.metrics import Comparison
+from medseg.metrics.instances import numbered
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
 from medseg.run.events import Note, StageStarted, State, StudyDone, StudyStarted, Watch, unheard
 from medseg.run.folder import held, inside
+from medseg.run.instances import instances_of, write_instances
 from medseg.run.records import (
     Record,
     failed,
@@ -116,7 +119,9 @@ def predict(
             _work_through(_Job(pipeline, site, output, digest, overwrite, watch), found, outcomes)
         finally:
             # An interrupted run has its tables too, of what was done until then.
-            summary = write_tables(output, [dict(outcome.record) for outcome in outcomes])
+            records = [dict(outcome.record) for outcome in outcomes]
+            summary = write_tables(output, records)
+            write_instances(output, records)
     return RunSummary(output, tuple(outcomes), summary)
 
 
@@ -166,7 +171,7 @@ class _Job:
         if self.overwrite or not still_stands(old, study, self.digest, path):
             return self._segmented(study, path)
         assert old is not None
-        if old.get("reference") == self._reference_stamp(study):
+        if old.get("judged_by") == self._judged_by(study):
             return {**old, "kept": True}
         return {**self._measured_again(study, path, old), "kept": True}
 
@@ -195,7 +200,7 @@ class _Job:
             sha256 = write_mask(path, masks, scan.geometry)
             write_label_table(path.parent / "dseg.tsv", masks[0].labels)
         with clock.stage("metrics"):
-            measures, more, reference_ml = self._compared(study, masks)
+            judged, more = self._judged(study, masks, scan.geometry)
         cautions = [*scan.cautions, *(c for a in answers for c in a.cautions), *more]
         record = {
             "study": study.name,
@@ -206,9 +211,7 @@ class _Job:
             "grid": _grid(scan),
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
-            "reference": self._reference_stamp(study),
-            "reference_volumes_ml": reference_ml,
-            "metrics": measured(measures),
+            **judged,
             "warnings": warnings_of(cautions),
             "versions": dict(versions()),
             "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
@@ -216,44 +219,59 @@ class _Job:
         write_record(self.output, record)
         return record
 
-    def _reference_stamp(self, study: Study) -> dict[str, str] | None:
-        """What the metrics rest on: the reference's bytes and the metrics asked for."""
-        if study.reference is None:
-            return None
-        asked = "; ".join(map(repr, self.pipeline.metrics))
-        return {"sha256": sha256_of(study.reference), "metrics": asked}
+    def _judged_by(self, study: Study) -> dict[str, str | None]:
+        """What is said of the mask rests on this: the reference's bytes and what was asked."""
+        pipeline = self.pipeline
+        return {
+            "reference_sha256": None if study.reference is None else sha256_of(study.reference),
+            "metrics": "; ".join(map(repr, pipeline.metrics)) if study.reference else "",
+            "instances": repr(pipeline.instances) if pipeline.instances else "",
+        }
 
-    def _compared(
+    def _judged(
+        self, study: Study, masks: Sequence[LabelMap], geometry: Geometry | None = None
+    ) -> tuple[Record, tuple[Caution, ...]]:
+        """What the record says of masks beside their reference, and what to know about them."""
+        reference, cautions = self._reference(study, masks)
+        comparison = None if reference is None else Comparison(masks[0], reference)
+        asked_for = self.pipeline.metrics if comparison is not None else ()
+        measures = [measure for metric in asked_for for measure in metric(comparison)]
+        said: Record = {
+            "judged_by": self._judged_by(study),
+            "reference_volumes_ml": {} if reference is None else rounded(reference.volumes_ml()),
+            "metrics": measured(measures),
+        }
+        asked = self.pipeline.instances
+        if asked is not None:
+            said["instances"] = instances_of(study.name, asked, masks, reference)
+            if asked.masks:
+                path = inside(self.output, self.output / "instances" / f"{study.name}.nii.gz")
+                write_mask(path, numbered(masks[0], asked.labels, asked.connectivity), geometry)
+        flags = [flag for mask in masks for flag in self.pipeline.quality.flags(mask)]
+        return said, (*cautions, *flags)
+
+    def _reference(
         self, study: Study, masks: Sequence[LabelMap]
-    ) -> tuple[list[Measure], tuple[Caution, ...], dict[str, float]]:
-        """Measures against the reference, what to know about it, and its volumes in ml."""
+    ) -> tuple[LabelMap | None, tuple[Caution, ...]]:
         if study.reference is None:
-            return [], (), {}
+            return None, ()
         if len(masks) > 1:
             raise StudyError(
                 "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
             )
-        reference, cautions = read_labels(
-            study.reference, masks[0].labels, masks[0].grid, self.pipeline.input
-        )
-        comparison = Comparison(masks[0], reference)
-        measures = [m for metric in self.pipeline.metrics for m in metric(comparison)]
-        return measures, cautions, rounded(reference.volumes_ml())
+        return read_labels(study.reference, masks[0].labels, masks[0].grid, self.pipeline.input)
 
     def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
-        """The mask stands, but the reference or the metrics are others than last time."""
+        """The mask stands, but the reference or what was asked is other than last time."""
         # Post-processing may have given the mask other labels than the pipeline's.
         entries = tuple(Label(name, tuple(values)) for name, values in old["labels"].items())
         mask, _ = read_labels(
             path, Labels(entries, self.pipeline.labels.ignore), options=self.pipeline.input
         )
-        measures, _, reference_ml = self._compared(study, [mask])
-        record = {
-            **old,
-            "reference": self._reference_stamp(study),
-            "reference_volumes_ml": reference_ml,
-            "metrics": measured(measures),
-        }
+        judged, _ = self._judged(study, [mask])
+        record = {**old, **judged}
+        if "instances" not in judged:
+            record.pop("instances", None)
         write_record(self.output, record)
         return record
 
