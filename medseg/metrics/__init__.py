@@ -5,9 +5,10 @@ from typing import Any
 from medseg.metrics.comparison import Comparison, Overlap
 from medseg.metrics.conventions import Metric
 from medseg.metrics.distance import Assd, BoundaryIou, CentroidDistance, Hd, Hd95, Msd, Nsd
-from medseg.metrics.lesions import Lesions
+from medseg.metrics.lesions import Instances, Lesions
 from medseg.metrics.measure import Measure, summarise
 from medseg.metrics.overlap import Dice, Iou, Precision, Sensitivity, Specificity, VolumeDifference
+from medseg.metrics.quality import Quality
 
 METRICS: dict[str, type[Any]] = {
     "dice": Dice,
@@ -35,6 +36,7 @@ __all__ = [
     "Dice",
     "Hd",
     "Hd95",
+    "Instances",
     "Iou",
     "Lesions",
     "Measure",
@@ -43,6 +45,7 @@ __all__ = [
     "Nsd",
     "Overlap",
     "Precision",
+    "Quality",
     "Sensitivity",
     "Specificity",
     "VolumeDifference",

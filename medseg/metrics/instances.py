@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.image import LabelMap
+from medseg.errors import StudyError
+from medseg.image import Label, LabelMap, Labels
 from medseg.image.box import box_around
+from medseg.image.labels import HIGHEST_VALUE
 from medseg.metrics.diameters import Diameters, diameters
 from medseg.metrics.measure import Reason
 
@@ -171,17 +173,24 @@ def match(predicted: _Numbers, wanted: _Numbers, least_iou: float) -> Matching:
     )
 
 
-def numbered(mask: LabelMap, names: Sequence[str], connectivity: Connectivity) -> LabelMap:
+def numbered(
+    mask: LabelMap, names: Sequence[str] | None = None, connectivity: Connectivity = 26
+) -> LabelMap:
     """An instance mask (X, Y, Z): the components of labels, numbered on from label to label.
 
-    Where regions overlap, the later one is written over. Values are numbers and no labels; raises
-    ValueError for more than 65535.
+    Its labels are called "liver 1", "liver 2" and so on. Where regions overlap, the later one is
+    written over. Raises StudyError E_LABEL_VALUES for more than 65535.
     """
     result = np.zeros(mask.data.shape, np.uint32)
-    for name in names:
+    entries: list[Label] = []
+    for name in names or mask.labels.names:
         found = split(mask.where(name), connectivity)
         there = found > 0
-        result[there] = found[there] + result.max()
-    if result.max() > 65535:
-        raise ValueError(f"{result.max()} instances are more than a mask can number")
-    return mask.with_data(result.astype(np.uint16))
+        result[there] = found[there] + len(entries)
+        count = int(found.max())
+        if len(entries) + count > HIGHEST_VALUE:
+            told = f"{len(entries) + count} instances are more than a mask can number"
+            raise StudyError("E_LABEL_VALUES", told)
+        entries += [Label(f"{name} {n}", (len(entries) + n,)) for n in range(1, count + 1)]
+    labels = Labels(tuple(entries)) if entries else mask.labels
+    return LabelMap(result.astype(np.uint16), mask.grid, labels)

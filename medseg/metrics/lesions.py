@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from medseg.metrics.comparison import Comparison
 from medseg.metrics.conventions import Metric, Values, empty
@@ -70,3 +71,30 @@ class Lesions(Metric):
             split(part > 0, self.connectivity) for part in (crop.prediction, crop.reference)
         )
         return match(mine, theirs, self.least_iou)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """A line of ``instances.csv`` for each component of ``labels`` (None: all of them).
+
+    ``connectivity`` and ``least_iou`` are those of ``lesions``; where there is a reference its
+    lesions are listed too, each with whether it was found. ``masks`` writes an instance mask a
+    study into ``instances/``, whose values are numbers and no labels.
+    """
+
+    label_fields: ClassVar[tuple[str, ...]] = ("labels",)
+
+    labels: tuple[str, ...] | None = None
+    connectivity: Connectivity = 26
+    least_iou: float = 0.1
+    masks: bool = False
+
+    def __post_init__(self) -> None:
+        self.rule  # noqa: B018 - raises now for an impossible least_iou
+        if self.labels is not None and not self.labels:
+            raise ValueError("labels is left out for all labels, or names at least one")
+
+    @property
+    def rule(self) -> Lesions:
+        """How lesions are split and matched."""
+        return Lesions(connectivity=self.connectivity, least_iou=self.least_iou)

@@ -10,7 +10,7 @@ from medseg.image.coarse import CoarseAxis
 from medseg.inference import Limits
 from medseg.io import ReadOptions
 from medseg.io.exports import ExportOptions, Format
-from medseg.metrics import Dice, Iou
+from medseg.metrics import Dice, Instances, Iou, Quality
 from medseg.step import Step
 from medseg.training import Training
 
@@ -95,7 +95,9 @@ class Previous:
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
-    ``deterministic`` asks for the same bytes again on the same machine.
+    ``quality`` says what is flagged in masks without a reference, ``instances`` asks for a line of
+    instances.csv for each lesion or organ. ``deterministic`` asks for the same bytes again on the
+    same machine.
     """
 
     name: str
@@ -109,6 +111,8 @@ class Pipeline:
     refine: tuple[Step, ...] = ()
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())
+    quality: Quality = field(default_factory=Quality)
+    instances: Instances | None = None
     training: Training | None = None
     output: Path | Output | None = None
     deterministic: bool = False

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from medseg.errors import StudyError
 from medseg.image import LabelMap
 from medseg.io import write_atomically
-from medseg.metrics import Lesions
+from medseg.metrics import Instances, Lesions
 from medseg.metrics.instances import Instance, instances, match, split
 from medseg.run.records import Record
 from medseg.run.tables import csv_bytes
@@ -48,6 +49,15 @@ def instance_rows(
         rows += _rows(name, "prediction", instances(mask, one), partner)
         rows += _rows(name, "reference", instances(reference, other), back)
     return rows
+
+
+def instances_of(
+    study: str, asked: Instances, masks: Sequence[LabelMap], reference: LabelMap | None
+) -> list[dict[str, Any]]:
+    """The lesions of a study as its pipeline asks for them; StudyError E_NDIM for a series."""
+    if len(masks) > 1:
+        raise StudyError("E_NDIM", "instances are of a 3D mask, not of a series", study)
+    return instance_rows(masks[0], reference, asked.rule, asked.labels or ())
 
 
 def _rows(

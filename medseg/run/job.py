@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import Caution, StudyError
-from medseg.image import Grid, Label, LabelMap, Labels, Study, Volume
+from medseg.image import Grid, LabelMap, Study, Volume
 from medseg.inference.limits import GIB
 from medseg.io import (
     Geometry,
     ReadOptions,
     Scan,
     grid_of,
-    read_labels,
     read_scan,
-    sha256_of,
     write_label_table,
     write_mask,
 )
-from medseg.metrics import Comparison, Measure
 from medseg.pipeline import Pipeline, Site
 from medseg.run.events import StageStarted, Watch
 from medseg.run.exports import check_exports, exported, missing_exports, wanted_formats
 from medseg.run.folder import inside
+from medseg.run.judging import Judge
 from medseg.run.records import (
     Record,
-    measured,
     read_record,
-    rounded,
     still_stands,
     versions,
     volumes_of,
@@ -157,7 +153,7 @@ class Job:
             formats = wanted_formats(self.pipeline)
             exports = exported(formats, masks[0], study, self.pipeline, self.output)
         with clock.stage("metrics"):
-            measures, more, reference_ml = self._compared(study, masks)
+            judged, more = self._judge.said(study, masks, made.geometry)
         record = {
             "study": study.name,
             "state": "done",
@@ -168,9 +164,7 @@ class Job:
             "grid": _described(masks[0].grid),
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
-            "reference": self._reference_stamp(study),
-            "reference_volumes_ml": reference_ml,
-            "metrics": measured(measures),
+            **judged,
             "warnings": warnings_of([*made.cautions, *more]),
             "versions": dict(versions()),
             "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
@@ -188,66 +182,19 @@ class Job:
         if grid is not None and (seen := foreseen(grid, self.pipeline)) is not None:
             check_room(len(study.images), seen, grid, self.pipeline, limits_of(self.site))
 
+    @property
+    def _judge(self) -> Judge:
+        return Judge(self.pipeline, self.output)
+
     def _kept(self, study: Study, path: Path, old: Record) -> Record:
-        if old.get("reference") != self._reference_stamp(study):
-            old = self._measured_again(study, path, old)
+        judge = self._judge
+        old = judge.again(study, path, old)
         if missing := missing_exports(old, self.pipeline, self.output):
-            mask = self._old_mask(path, old)
+            mask = judge.old_mask(path, old)
             more = exported(missing, mask, study, self.pipeline, self.output)
             old = {**old, "exports": {**old.get("exports", {}), **more}}
             write_record(self.output, old)
         return {**old, "kept": True}
-
-    def _old_mask(self, path: Path, old: Record) -> LabelMap:
-        # Post-processing may have given the mask other labels than the pipeline's.
-        known = self.pipeline.labels
-        entries = tuple(_again(name, values, known) for name, values in old["labels"].items())
-        mask, _ = read_labels(path, Labels(entries, known.ignore), options=self.pipeline.input)
-        return mask
-
-    def _reference_stamp(self, study: Study) -> dict[str, str] | None:
-        """What the metrics rest on: the reference's bytes and the metrics asked for."""
-        if study.reference is None:
-            return None
-        asked = "; ".join(map(repr, self.pipeline.metrics))
-        return {"sha256": sha256_of(study.reference), "metrics": asked}
-
-    def _compared(
-        self, study: Study, masks: Sequence[LabelMap]
-    ) -> tuple[list[Measure], tuple[Caution, ...], dict[str, float]]:
-        """Measures against the reference, what to know about it, and its volumes in ml."""
-        if study.reference is None:
-            return [], (), {}
-        if len(masks) > 1:
-            raise StudyError(
-                "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
-            )
-        reference, cautions = read_labels(
-            study.reference, masks[0].labels, masks[0].grid, self.pipeline.input
-        )
-        comparison = Comparison(masks[0], reference)
-        measures = [m for metric in self.pipeline.metrics for m in metric(comparison)]
-        return measures, cautions, rounded(reference.volumes_ml())
-
-    def _measured_again(self, study: Study, path: Path, old: Record) -> Record:
-        """The mask stands, but the reference or the metrics are others than last time."""
-        mask = self._old_mask(path, old)
-        measures, _, reference_ml = self._compared(study, [mask])
-        record = {
-            **old,
-            "reference": self._reference_stamp(study),
-            "reference_volumes_ml": reference_ml,
-            "metrics": measured(measures),
-        }
-        write_record(self.output, record)
-        return record
-
-
-def _again(name: str, values: Sequence[int], known: Labels) -> Label:
-    """A label of a record, with the colour and the code that the pipeline has for its name."""
-    if name not in known.names:
-        return Label(name, tuple(values))
-    return replace(known[name], values=tuple(values))
 
 
 def _described(grid: Grid) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from medseg.io import Found, find_studies
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
 from medseg.run.events import Note, StageStarted, State, StudyDone, StudyStarted, Watch, unheard
 from medseg.run.folder import held
+from medseg.run.instances import write_instances
 from medseg.run.job import Job, mask_path
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
 from medseg.run.site import settled
@@ -99,7 +100,9 @@ def predict(
             _work_through(Job(pipeline, site, output, digest, overwrite, watch), found, outcomes)
         finally:
             # An interrupted run has its tables too, of what was done until then.
-            summary = write_tables(output, [dict(outcome.record) for outcome in outcomes])
+            records = [dict(outcome.record) for outcome in outcomes]
+            summary = write_tables(output, records)
+            write_instances(output, records)
     return RunSummary(output, tuple(outcomes), summary)
 
 

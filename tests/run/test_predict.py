@@ -287,3 +287,38 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
         child.wait()
         run(path, output)
         assert everything(output) == everything(tmp_path / "calm")
+
+
+def test_lesions_of_a_run_have_lines_and_masks_of_their_own(tmp_path: Path) -> None:
+    pipeline = load_pipeline(ball_studies(tmp_path, 2), ["instances={masks: true}"])
+    output = tmp_path / "out"
+    predict(replace(pipeline, output=output))
+    table = rows(output / "instances.csv")
+    assert [(r["study"], r["mask"], r["instance"], r["found"]) for r in table] == [
+        (f"study_0{number}", mask, "1", "yes")
+        for number in range(2)
+        for mask in ("prediction", "reference")
+    ]
+    volumes = rows(output / "volumes.csv")
+    assert float(table[0]["volume_ml"]) == pytest.approx(float(volumes[0]["volume_ml"]))
+    diameter = 2 * (float(table[0]["volume_ml"]) * 3000 / 4 / np.pi) ** (1 / 3)
+    assert float(table[0]["longest_mm"]) == pytest.approx(diameter, rel=0.15)
+    numbers = nib.load(output / "instances/study_00.nii.gz")
+    assert set(np.unique(np.asarray(numbers.dataobj))) == {0, 1}
+
+
+def test_what_is_asked_of_kept_masks_anew_is_said_of_them(tmp_path: Path) -> None:
+    path, output = ball_studies(tmp_path, 1), tmp_path / "out"
+    run(path, output)
+    assert not (output / "instances.csv").exists()
+    again = predict(replace(load_pipeline(path, ["instances={}"]), output=output))
+    assert [outcome.state for outcome in again.outcomes] == ["kept"]
+    assert len(rows(output / "instances.csv")) == 2
+
+
+def test_odd_masks_are_flagged_without_a_reference(tmp_path: Path) -> None:
+    pipeline = load_pipeline(ball_studies(tmp_path, 1), ["quality={volumes_ml: {ball: [0, 0.1]}}"])
+    where = replace(pipeline.input, reference=None)
+    predict(replace(pipeline, input=where, output=tmp_path / "out"))
+    record = json.loads((tmp_path / "out/studies/study_00.json").read_text())
+    assert [one["code"] for one in record["warnings"]] == ["W_VOLUME"]
