@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -41,9 +42,10 @@ ENGINES = {
 ROLES = (*ENGINES, "openvino_body", "monai", "nnunet")
 BODY = -400.0
 """Hounsfield units that are above those of air and clothes."""
+SIZES = {"small": "128 x 104 x 60", "full": "512 x 512 x 300"}
 SPACING, WINDOW, RANGE = 1.5, 96, (-300.0, 500.0)
 TRAINED = 14
-NETWORK = "{name: dynunet, widths: [24, 48, 96, 192], norm: batch, deep_supervision: 1}"
+NETWORK = "{name: dynunet, widths: [16, 32, 64, 128], norm: batch, deep_supervision: 1}"
 PIPELINE = """name: inference
 labels: {labels}
 preprocess:
@@ -70,7 +72,9 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=1)
     asked.add_argument("--minutes", type=float, default=15)
     asked.add_argument("--work", type=Path, default=Path("out/inference"))
+    asked.add_argument("--most-gib", type=float, default=22)
     asked.add_argument("--nnunet", default=sys.executable)
+    asked.add_argument("--picture", type=Path, help="draw where the time goes, as SVG or PNG")
     asked.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
     options = asked.parse_args()
     work = options.work.absolute()
@@ -89,7 +93,9 @@ def main() -> None:
             print(f"{role}: {found[role][-1]}", flush=True)
     rows = tabled(found, work)
     print("\n".join(rows))
-    (work / "inference.json").write_text(json.dumps(found, indent=1))
+    (work / f"inference_{options.classes}.json").write_text(json.dumps(found, indent=1))
+    if options.picture:
+        draw(found, options)
 
 
 def make_scan(size: str, path: Path) -> None:
@@ -161,7 +167,14 @@ def measured(role: str, options: argparse.Namespace) -> dict[str, Any]:
     words = [python, __file__, "--role", role, "--size", options.size]
     words += ["--classes", str(options.classes), "--work", str(options.work)]
     begun = time.perf_counter()
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    # What does not fit into this much ends in an error, and not in other programs' end.
+    most = int(options.most_gib * 2**30)
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)),
+    ) as process:
         assert process.stdout is not None
         lines = process.stdout.read().splitlines()
         _, status, usage = os.wait4(process.pid, 0)
@@ -208,7 +221,7 @@ def network(weights: Path, classes: int) -> Any:
     from medseg.models import DynUNet
     from medseg.models.weights import load_weights
 
-    options = DynUNet(widths=(24, 48, 96, 192), norm="batch", deep_supervision=1)
+    options = DynUNet(widths=(16, 32, 64, 128), norm="batch", deep_supervision=1)
     module = options(1, classes + 1)
     load_weights(module, weights)
     return module.eval().requires_grad_(False)
@@ -385,6 +398,45 @@ def nnunet_plans() -> dict[str, Any]:
             }
         },
     }
+
+
+def draw(found: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> None:
+    """A bar a role, of the seconds of its stages."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    done = {role: runs[0]["stages"] for role, runs in found.items() if "stages" in runs[0]}
+    kinds = {
+        "imports": ("imports", "#bbbbbb"),
+        "read": ("read, preprocess", "#7fb3d5"),
+        "read and preprocess": ("read, preprocess", "#7fb3d5"),
+        "preprocess": ("read, preprocess", "#7fb3d5"),
+        "inference": ("windows and network", "#1b5e87"),
+        "decision": ("decide", "#d95f02"),
+        "decision and write": ("decide, write", "#d95f02"),
+        "write": ("write", "#7570b3"),
+    }
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(done) + 1.3))
+    named: set[str] = set()
+    for row, stages in enumerate(done.values()):
+        left = 0.0
+        for stage, seconds in stages.items():
+            name, colour = kinds.get(stage, ("other", "#444444"))
+            label = None if name in named or seconds < 0.005 else name
+            named |= {name} if label else set()
+            axes.barh(row, seconds, left=left, color=colour, label=label, height=0.65)
+            left += seconds
+        axes.text(left, row, f" {left:.0f} s", va="center", fontsize=9)
+    axes.set_yticks(range(len(done)), list(done))
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds, from file to file")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_title(f"{options.classes} labels, CT of {SIZES[options.size]} voxels", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(options.picture)
 
 
 def tabled(found: dict[str, list[dict[str, Any]]], work: Path) -> list[str]:
