@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -168,13 +167,8 @@ def measured(role: str, options: argparse.Namespace) -> dict[str, Any]:
     words += ["--classes", str(options.classes), "--work", str(options.work)]
     begun = time.perf_counter()
     # What does not fit into this much ends in an error, and not in other programs' end.
-    most = int(options.most_gib * 2**30)
-    with subprocess.Popen(
-        words,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)),
-    ) as process:
+    limited = ["prlimit", f"--data={int(options.most_gib * 2**30)}", *words]
+    with subprocess.Popen(limited, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = process.stdout.read().splitlines()
         _, status, usage = os.wait4(process.pid, 0)
