@@ -24,7 +24,7 @@ HEAVY = {"torch", "monai", "scipy", "skimage", "cc3d", "nibabel", "SimpleITK", "
 MAY_BE_HEAVY = {
     "models/device.py",
     "models/layers.py",
-    *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "windows")),
+    *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "exporting", "windows")),
     *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
     *(f"training/{name}.py" for name in ("learner", "loop", "objective", "sampling")),
     "training/weighing.py",

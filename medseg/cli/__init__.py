@@ -13,7 +13,7 @@ import click
 
 from medseg import __version__
 from medseg.cli.look import check, doctor, ls, models, schema, steps
-from medseg.cli.work import evaluate, run, train
+from medseg.cli.work import evaluate, export, run, train
 from medseg.errors import MedsegError
 
 WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -58,5 +58,5 @@ def main() -> None:
     """
 
 
-for command in (run, train, evaluate, check, ls, steps, models, schema, doctor):
+for command in (run, train, evaluate, export, check, ls, steps, models, schema, doctor):
     main.add_command(command)

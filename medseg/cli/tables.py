@@ -11,6 +11,7 @@ from medseg.cli.complaints import shown
 
 if TYPE_CHECKING:
     from medseg.run.evaluate import EvaluationSummary
+    from medseg.run.export import ExportSummary
     from medseg.run.predict import Plan, RunSummary
     from medseg.run.train import TrainSummary
 
@@ -45,6 +46,15 @@ def tell_evaluation(summary: EvaluationSummary) -> None:
     done = summary.summary["done"]
     failed = f", {len(summary.failures)} failed" if summary.failures else ""
     click.echo(f"{done} compared{failed}: {shown(str(summary.output))}")
+
+
+def tell_export(summary: ExportSummary) -> None:
+    """The files, how near their logits are to torch's, and what should be known."""
+    for file in summary.files:
+        click.echo(shown(str(file)))
+    for note in summary.notes:
+        click.echo(f"note: {shown(note)}")
+    click.echo(f"logits as torch's within {summary.largest_difference:.1e}")
 
 
 def tell_training(summary: TrainSummary) -> None:

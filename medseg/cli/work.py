@@ -1,4 +1,4 @@
-"""The commands that do the work: run, train, evaluate."""
+"""The commands that do the work: run, train, evaluate, export."""
 
 from __future__ import annotations
 
@@ -125,3 +125,24 @@ def evaluate(
     tell_evaluation(summary)
     if summary.failures:
         ctx.exit(FAILED)
+
+
+@click.command()
+@pipeline_argument
+@click.argument("output", type=ANY_PATH)
+@click.option(
+    "--to",
+    type=click.Choice(["pt2", "onnx", "openvino", "monai_bundle"]),
+    required=True,
+    help="torch.export's file, ONNX, OpenVINO, or a folder that MONAI runs.",
+)
+@setting
+def export(pipeline: Path, output: Path, to: str, settings: tuple[str, ...]) -> None:
+    """Write the networks of PIPELINE into the folder OUTPUT, for other programs.
+
+    Beside them medseg.json says what goes before and after.
+    """
+    from medseg.cli.tables import tell_export
+    from medseg.run import verbs
+
+    tell_export(verbs.export(verbs.asked(pipeline, settings), output, to))  # type: ignore[arg-type]

@@ -63,14 +63,15 @@ class Spacing(Step):
     ``mode`` is linear, cubic (a spline of order 3, clipped to the image's range) or nearest.
     ``align: centre`` makes the voxels exactly so large, about the same centre; ``align: edges``
     keeps the field of view to its edges, and the voxels as nearly so large as whole ones can be
-    (as nnU-Net does). ``coarse_axis`` treats thick slices on their own: where one side of the
+    (as nnU-Net does); ``align: first`` keeps the first voxel's centre (as MONAI does).
+    ``coarse_axis`` treats thick slices on their own: where one side of the
     voxels, before or after, is more than ``above`` times another, slices across the longest are
     resampled one by one, and along it the ``mode`` is its own.
     """
 
     pixdim: tuple[float | None, float | None, float | None]
     mode: Literal["linear", "cubic", "nearest"] = "linear"
-    align: Literal["centre", "edges"] = "centre"
+    align: Literal["centre", "edges", "first"] = "centre"
     coarse_axis: CoarseAxis | None = None
 
     def __post_init__(self) -> None:
@@ -82,7 +83,9 @@ class Spacing(Step):
         kept = volume.grid.spacing_mm
         wanted = [k if w is None else w for k, w in zip(kept, self.pixdim, strict=True)]
         grid = volume.grid.spaced(wanted)
-        if self.align == "edges":
+        if self.align == "first":
+            grid = volume.grid.spaced_from_first(wanted)
+        elif self.align == "edges":
             sides = zip(kept, wanted, volume.grid.shape, strict=True)
             # To the even number from half-way, as Python rounds.
             grid = volume.grid.resized([max(1, round(k / w * n)) for k, w, n in sides])

@@ -12,6 +12,7 @@ from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
     from medseg.run.evaluate import EvaluationSummary
+    from medseg.run.export import ExportSummary, Target
     from medseg.run.predict import RunSummary
     from medseg.run.train import TrainSummary
 
@@ -111,6 +112,16 @@ def evaluate(
         output=Path(output),
         watch=watch,
     )
+
+
+def export(pipeline: Pipeline | Named, output: Named, to: Target) -> ExportSummary:
+    """Write a trained pipeline's networks for other programs; as ``medseg export`` does.
+
+    Raises MedsegError where there is no network, or the program cannot take it.
+    """
+    from medseg.run.export import export as exported
+
+    return exported(asked(pipeline), Path(output), to)
 
 
 def _site(site: Site | Named | None) -> Site | None:
