@@ -4,7 +4,7 @@
 
     result = medseg.run("pipelines/quickstart.yaml", output="out/quickstart")
 
-``run``, ``plan``, ``train`` and ``evaluate`` are the verbs of the command line; they return
+``run``, ``plan``, ``train``, ``evaluate`` and ``export`` are verbs of the command line; they return
 values and raise ``MedsegError``s. Everything is imported when it is first asked for.
 """
 
@@ -18,13 +18,14 @@ from medseg.errors import MedsegError
 if TYPE_CHECKING:
     from medseg.io import find_studies
     from medseg.pipeline import load_pipeline
-    from medseg.run.verbs import evaluate, plan, run, train
+    from medseg.run.verbs import evaluate, export, plan, run, train
 
 __version__ = "0.1.0"
 __all__ = [
     "MedsegError",
     "__version__",
     "evaluate",
+    "export",
     "find_studies",
     "load_pipeline",
     "plan",
@@ -34,6 +35,7 @@ __all__ = [
 
 _HOMES = {
     "evaluate": "medseg.run.verbs",
+    "export": "medseg.run.verbs",
     "find_studies": "medseg.io",
     "load_pipeline": "medseg.pipeline",
     "plan": "medseg.run.verbs",

@@ -25,7 +25,7 @@ HEAVY |= {"pydicom", "highdicom"}
 MAY_BE_HEAVY = {
     "models/device.py",
     "models/layers.py",
-    *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "windows")),
+    *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "exporting", "windows")),
     *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
     *(f"inference/{name}.py" for name in ("by_torch", "foresight", "ring", "transfer")),
     *(

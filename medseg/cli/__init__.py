@@ -16,7 +16,7 @@ from medseg.cli.change import convert
 from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
-from medseg.cli.work import run, train
+from medseg.cli.work import export, run, train
 from medseg.errors import MedsegError
 
 WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -61,6 +61,6 @@ def main() -> None:
     """
 
 
-COMMANDS = (run, plan, train, evaluate, convert, check, ls, steps, models, schema, doctor)
+COMMANDS = (run, plan, train, evaluate, convert, export, check, ls, steps, models, schema, doctor)
 for command in COMMANDS:
     main.add_command(command)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medseg.run.comparing import ComparisonSummary
     from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import EvaluationSummary
+    from medseg.run.export import ExportSummary
     from medseg.run.predict import Plan, RunSummary
     from medseg.run.readers import ReadersSummary
     from medseg.run.train import TrainSummary
@@ -90,6 +91,15 @@ def tell_readers(summary: ReadersSummary) -> None:
     _tell_failures({name: str(error) for name, error in summary.failures.items()})
     count = f"{said['studies']} studies, {len(said['readers'])} readers"
     click.echo(f"{count}: {shown(str(summary.output))}")
+
+
+def tell_export(summary: ExportSummary) -> None:
+    """The files, how near their logits are to torch's, and what should be known."""
+    for file in summary.files:
+        click.echo(shown(str(file)))
+    for note in summary.notes:
+        click.echo(f"note: {shown(note)}")
+    click.echo(f"logits as torch's within {summary.largest_difference:.1e}")
 
 
 def tell_training(summary: TrainSummary | FoldsSummary) -> None:

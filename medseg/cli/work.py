@@ -1,4 +1,4 @@
-"""The commands that do the work: run and train."""
+"""The commands that do the work: run, train and export."""
 
 from __future__ import annotations
 
@@ -109,3 +109,24 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     # Of several processes that torchrun started, the first speaks for all.
     if os.environ.get("RANK", "0") == "0":
         tell_training(summary)
+
+
+@click.command()
+@pipeline_argument
+@click.argument("output", type=ANY_PATH)
+@click.option(
+    "--to",
+    type=click.Choice(["pt2", "onnx", "openvino", "monai_bundle"]),
+    required=True,
+    help="torch.export's file, ONNX, OpenVINO, or a folder that MONAI runs.",
+)
+@setting
+def export(pipeline: Path, output: Path, to: str, settings: tuple[str, ...]) -> None:
+    """Write the networks of PIPELINE into the folder OUTPUT, for other programs.
+
+    Beside them medseg.json says what goes before and after.
+    """
+    from medseg.cli.tables import tell_export
+    from medseg.run import verbs
+
+    tell_export(verbs.export(verbs.asked(pipeline, settings), output, to))  # type: ignore[arg-type]

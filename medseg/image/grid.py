@@ -133,6 +133,12 @@ class Grid:
         scale[:3, 3] = (old - 1) / 2 - factors * (new - 1) / 2
         return self._from(scale, new.tolist())
 
+    def spaced_from_first(self, spacing_mm: Sequence[float]) -> Grid:
+        """Other voxel sizes from the first voxel's centre on, as far as the last one's."""
+        factors = np.asarray(spacing_mm, dtype=np.float64) / self.spacing_mm
+        new = np.round((np.asarray(self.shape) - 1) / factors) + 1
+        return self._from(np.diag([*factors, 1.0]), new.astype(int).tolist())
+
     def resized(self, shape: Sequence[int]) -> Grid:
         """As many voxels as ``shape`` says over the same field of view, to its very edges."""
         factors = np.asarray(self.shape) / np.asarray(shape)

@@ -8,10 +8,8 @@ in each process.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -23,6 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from medseg.inference.exporting import as_onnx, as_openvino, exported, quiet
 from medseg.models import Network
 from medseg.models.checkpoint import Weights, weights_file
 
@@ -67,7 +66,7 @@ def ready(engine: EngineName, wanted: Wanted, module: nn.Module, threads: int) -
             return f"engine '{engine}' needs {package}: pip install \"medseg[{engine}]\""
     convert = {"openvino": _openvino, "onnxruntime": _onnxruntime}[engine]
     try:
-        with _quiet():
+        with quiet():
             run = convert(wanted, module, threads)
     # Whatever an exporter or a compiler of graphs cannot do ends in an error of its own kind.
     except Exception as error:
@@ -84,19 +83,6 @@ def ready(engine: EngineName, wanted: Wanted, module: nn.Module, threads: int) -
     return ask
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters warn and log of their own insides, and of packages that they do not need."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 class _LabelsLast(nn.Module):
     """Logits with the labels last, as windows are added up."""
 
@@ -109,21 +95,15 @@ class _LabelsLast(nn.Module):
         return logits.movedim(1, -1)
 
 
-def _exported(wanted: Wanted, module: nn.Module) -> Any:
-    with torch.inference_mode(mode=False), torch.no_grad():
-        return torch.export.export(_LabelsLast(module), (torch.zeros(wanted.shape),))
+def _program(wanted: Wanted, module: nn.Module) -> Any:
+    return exported(_LabelsLast(module), wanted.shape)
 
 
 def _openvino(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any], Any]:
     openvino = import_module("openvino")
 
     def convert(path: Path) -> None:
-        # Not by convert_model, which tells Intel of it over the network.
-        decoders = import_module("openvino.frontend.pytorch.fx_decoder")
-        decoder = decoders.TorchFXPythonDecoder.from_exported_program(_exported(wanted, module))
-        frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
-        model = frontend.convert(frontend.load(decoder))
-        openvino.save_model(model, path / "model.xml", compress_to_fp16=False)
+        as_openvino(_program(wanted, module), path / "model")
 
     hints = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -143,9 +123,7 @@ def _onnxruntime(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[A
     runtime = import_module("onnxruntime")
 
     def convert(path: Path) -> None:
-        program = torch.onnx.export(_exported(wanted, module), dynamo=True, verbose=False)
-        assert program is not None
-        program.save(str(path / "model.onnx"))
+        as_onnx(_program(wanted, module), path / "model")
 
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -31,6 +31,7 @@ class Checkpoint:
         "bisenetv2",
         "stdc",
         "nnunet",
+        "monai",
     ]
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import ModelError
-from medseg.models.checkpoint import Checkpoint, Weights, read_safetensors, weights_file
+from medseg.models.checkpoint import (
+    Checkpoint,
+    Weights,
+    read_safetensors,
+    read_tensors,
+    weights_file,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +31,10 @@ def load_weights(module: nn.Module, weights: Weights) -> tuple[str, ...]:
     path = weights_file(weights)
     found: Mapping[str, Tensor]
     unused: tuple[str, ...] = ()
-    if isinstance(weights, Checkpoint):
+    if isinstance(weights, Checkpoint) and weights.format == "monai":
+        # MONAI's own module stands within one that fits it to images of any size.
+        found = {f"network.{key}": one for key, one in read_tensors(path).items()}
+    elif isinstance(weights, Checkpoint):
         from medseg.models.importers import read_checkpoint
 
         imported = read_checkpoint(weights)

@@ -1,7 +1,7 @@
 """Floor 4: the YAML, typed and checked, with complaints that name file, line and column."""
 
 from medseg.inference import Limits
-from medseg.pipeline.dumping import dump_pipeline, pipeline_digest
+from medseg.pipeline.dumping import dump_pipeline, pipeline_digest, step_name
 from medseg.pipeline.loading import (
     check_ready,
     load_labels,
@@ -27,4 +27,5 @@ __all__ = [
     "load_site",
     "pipeline_digest",
     "pipeline_file",
+    "step_name",
 ]

@@ -135,10 +135,15 @@ def _plain(value: Any, folder: Path | None) -> Any:
     return value
 
 
+def step_name(step: Any) -> str | None:
+    """What a step is called in its room's table; None for what is in none."""
+    return rooms.names().get(type(step))
+
+
 def _name(step: Any) -> str:
     if isinstance(step, Network) and rooms.table("models").get(step.name) is type(step):
         return step.name
-    name = rooms.names().get(type(step))
+    name = step_name(step)
     if name is None:
         raise ValueError(f"{type(step).__name__} is in no room's table, so it has no YAML name")
     return name

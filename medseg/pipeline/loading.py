@@ -12,6 +12,7 @@ from medseg.errors import Complaint, ModelError, PipelineError
 from medseg.image import Labels
 from medseg.models.checkpoint import weights_file
 from medseg.pipeline.builder import BROKEN, Builder, Spot
+from medseg.pipeline.bundle import bundle_config, translated_bundle
 from medseg.pipeline.checks import check_whole, check_within
 from medseg.pipeline.labels import build_labels
 from medseg.pipeline.nnunet import PLANS, is_nnunet, translated
@@ -26,9 +27,9 @@ PIPELINE_FILE = "pipeline.yaml"
 def load_pipeline(path: str | Path, settings: Sequence[str] = ()) -> Pipeline:
     """The pipeline of a YAML file or of a model folder; ``settings`` are key.path=value.
 
-    A folder is one that medseg trained, or one of nnU-Net v2. Relative paths start at the file's
-    folder; those in settings at the working folder. Raises PipelineError with a complaint for
-    every mistake, ModelError where another project's model cannot be taken.
+    A folder is one that medseg trained, one of nnU-Net v2, or a bundle of MONAI. Relative paths
+    start at the file's folder; those in settings at the working folder. Raises PipelineError with
+    a complaint for every mistake, ModelError where another project's model cannot be taken.
     """
     return _pipeline(Path(path), settings, ())
 
@@ -56,7 +57,9 @@ def pipeline_file(path: Path) -> Path:
         return path / PIPELINE_FILE
     if is_nnunet(path):
         return path / PLANS
-    told = f"is a folder without {PIPELINE_FILE}, or plans.json of nnU-Net, so no model"
+    if (config := bundle_config(path)) is not None:
+        return config
+    told = f"is a folder without {PIPELINE_FILE}, or what nnU-Net or MONAI describe models by"
     raise PipelineError("E_NOT_FOUND", told, path)
 
 
@@ -118,9 +121,15 @@ def _pipeline(path: Path, settings: Sequence[str], outer: tuple[str, ...]) -> Pi
             _check_inner(builder, part, chain)
         return result
 
-    source = read_source(file) if file == path or file.name != PLANS else translated(path)
-    pipeline: Pipeline = _loaded(source, settings, build)
+    pipeline: Pipeline = _loaded(_source(path, file), settings, build)
     return pipeline
+
+
+def _source(path: Path, file: Path) -> Source:
+    """The text of a pipeline: of its file, or what another project's model folder means."""
+    if file == path or file.name == PIPELINE_FILE:
+        return read_source(file)
+    return translated(path) if file.name == PLANS else translated_bundle(file)
 
 
 def _check_inner(builder: Builder, part: str, chain: tuple[str, ...]) -> None:

@@ -71,14 +71,15 @@ class Spacing(Step):
     ``mode`` is linear, cubic (a spline of order 3, clipped to the image's range) or nearest.
     ``align: centre`` makes the voxels exactly so large, about the same centre; ``align: edges``
     keeps the field of view to its edges, and the voxels as nearly so large as whole ones can be
-    (as nnU-Net does). ``coarse_axis`` treats thick slices on their own: where one side of the
+    (as nnU-Net does); ``align: first`` keeps the first voxel's centre (as MONAI does).
+    ``coarse_axis`` treats thick slices on their own: where one side of the
     voxels, before or after, is more than ``above`` times another, slices across the longest are
     resampled one by one, and along it the ``mode`` is its own.
     """
 
     pixdim: tuple[float | None, float | None, float | None]
     mode: Literal["linear", "cubic", "nearest"] = "linear"
-    align: Literal["centre", "edges"] = "centre"
+    align: Literal["centre", "edges", "first"] = "centre"
     coarse_axis: CoarseAxis | None = None
 
     def __post_init__(self) -> None:
@@ -96,6 +97,8 @@ class Spacing(Step):
         kept, wanted = grid.spacing_mm, self._wanted(grid)
         if self.align == "centre":
             return grid.spaced(wanted)
+        if self.align == "first":
+            return grid.spaced_from_first(wanted)
         # To the even number from half-way, as Python rounds.
         sides = zip(kept, wanted, grid.shape, strict=True)
         return grid.resized([max(1, round(k / w * n)) for k, w, n in sides])

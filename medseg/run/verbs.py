@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medseg.run.convert import Conversion
     from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import Asked, EvaluationSummary
+    from medseg.run.export import ExportSummary, Target
     from medseg.run.plan import PlanSummary
     from medseg.run.planning import Wish
     from medseg.run.predict import RunSummary
@@ -197,6 +198,16 @@ def conversion(
         channels=named,
         **(more or {}),
     )
+
+
+def export(pipeline: Pipeline | Named, output: Named, to: Target) -> ExportSummary:
+    """Write a trained pipeline's networks for other programs; as ``medseg export`` does.
+
+    Raises MedsegError where there is no network, or the program cannot take it.
+    """
+    from medseg.run.export import export as exported
+
+    return exported(asked(pipeline), Path(output), to)
 
 
 def _site(site: Site | Named | None) -> Site | None:

@@ -29,6 +29,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "head_channels": 8,
         "point_channels": 8,
     },
+    "monai": {
+        "network": "UNet",
+        "arguments": {"channels": (4, 6, 8), "strides": (2, 2), "num_res_units": 1},
+    },
     "smp": {"encoder": "resnet18"},
     "hf_segformer": {},
     "unet": {"widths": (4, 6, 8), "deep_supervision": 1},

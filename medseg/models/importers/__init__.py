@@ -30,7 +30,8 @@ class Imported:
 def read_checkpoint(checkpoint: Checkpoint) -> Imported:
     """The network that a checkpoint of another project is of, and its weights.
 
-    Raises ModelError E_CHECKPOINT where the file cannot be read or is of another kind.
+    Raises ModelError E_CHECKPOINT where the file cannot be read or is of another kind, E_UNSAFE
+    where it asks for something to be called.
     """
     found = import_module(f"medseg.models.importers.{checkpoint.format}")
     imported: Imported = found.read(read_tensors(checkpoint.path))
