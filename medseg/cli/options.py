@@ -33,7 +33,7 @@ def scans(command: Command) -> Command:
         metavar="PATH",
         type=ANY_PATH,
         help="Scans: a file, a folder, a pattern with {study} and {channel}, a manifest,"
-        " or a data set.",
+        " a data set, or a tree of DICOM.",
     )(command)
 
 

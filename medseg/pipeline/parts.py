@@ -19,8 +19,8 @@ from medseg.training import Training
 class Input(ReadOptions):
     """Where the scans are, and how they are read.
 
-    ``path`` is a file, a folder, a pattern with {study}, a manifest or a data set; ``reference``
-    a file, a folder or a pattern of masks. ``channels`` names a study's images in the network's
+    ``path`` is a file, a folder, a pattern with {study}, a manifest, a data set or a tree of DICOM;
+    ``reference`` a file, a folder or a pattern of masks. ``channels`` names a study's images in the network's
     order.
     """
 

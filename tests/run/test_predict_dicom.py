@@ -186,3 +186,30 @@ def test_a_form_that_refers_to_dicom_is_refused_for_other_scans(tmp_path: Path) 
     (failure,) = predict(load_pipeline(pipeline(tmp_path, more))).failures
     assert failure.error is not None
     assert failure.error.code == "E_NO_SOURCE"
+
+
+@pytest.mark.real
+def test_real_series_become_masks_on_the_published_grid(real_data: Path, tmp_path: Path) -> None:
+    more = "input: {series: {modality: CT}}\noutput: {formats: [dicom_seg, rtstruct]}\n"
+    loaded = load_pipeline(pipeline(tmp_path, more)).writing_to(tmp_path / "out")
+    where = replace(loaded.input, path=real_data / "sarcoma" / "dicom")
+    summary = predict(replace(loaded, input=where))
+    assert [outcome.state for outcome in summary.outcomes] == ["done", "done"]
+    theirs = [
+        nib.load(real_data / f"sarcoma/nifti/{name}/CT_mask.nii.gz")
+        for name in ("STS_019", "STS_025")
+    ]
+    for outcome in summary.outcomes:
+        # The structure of the RTSTRUCT beside it is the only label's, whatever it is called.
+        assert outcome.record["reference"] is not None
+        assert outcome.record["reference_volumes_ml"]["ball"] > 1
+        path = tmp_path / "out" / "masks" / f"{outcome.name}.nii.gz"
+        mask, _ = read_labels(path, loaded.labels)
+        assert any(
+            mask.data.shape == one.shape and np.allclose(mask.grid.affine, one.affine, atol=1e-3)
+            for one in theirs
+        )
+        for form in ("dicom_seg", "rtstruct"):
+            drawn = tmp_path / "out" / form / f"{outcome.name}.dcm"
+            again, _ = read_labels(drawn, loaded.labels, mask.grid)
+            assert np.array_equal(again.data, mask.data)

@@ -8,7 +8,7 @@ from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels
 from medseg.io.dicom.header import read_dataset, read_header
 from medseg.io.dicom.index import looks_like_dicom
-from medseg.io.dicom.package import quiet
+from medseg.io.dicom.package import understood
 from medseg.io.dicom.rtstruct_read import read_contours, structures_of
 from medseg.io.dicom.seg_read import read_segments, segments_of
 from medseg.io.options import ReadOptions
@@ -45,7 +45,7 @@ def are_outlines(path: Path) -> bool:
 def names_in(path: Path) -> list[str]:
     """What the structures of a drawing are called by whoever drew them; free text."""
     found = read_dataset(path, ("SegmentSequence", "StructureSetROISequence"))
-    with quiet():
+    with understood(path):
         return [one.name for one in (*segments_of(found), *structures_of(found))]
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from medseg.errors import StudyError
-from medseg.io.dicom.package import pydicom, quiet
+from medseg.io.dicom.package import pydicom, quiet, understood
 
 Floats = tuple[float, ...]
 Kind = Literal["image", "contours", "segments", "other"]
@@ -123,7 +123,7 @@ def read_dataset(path: Path, tags: Iterable[Any] | None = None) -> Any:
 def read_header(path: Path) -> Header:
     """The header of one DICOM file. Raises StudyError as ``read_dataset``, and E_DICOM_TAG."""
     found = read_dataset(path, _TAGS)
-    with quiet():
+    with understood(path):
         return _header(path, found)
 
 

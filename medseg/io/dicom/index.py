@@ -11,6 +11,7 @@ from pathlib import Path
 from medseg.errors import StudyError
 from medseg.image.study import Stack
 from medseg.io.dicom.header import SCANS, Header, read_dataset, read_header, text_of
+from medseg.io.dicom.package import understood
 from medseg.io.dicom.stacks import Pile, piles
 from medseg.io.options import SeriesRule
 
@@ -123,13 +124,14 @@ def drawn_on(path: Path) -> frozenset[str]:
     names = ("ReferencedFrameOfReferenceSequence", "ReferencedSeriesSequence")
     try:
         found = read_dataset(path, names)
+        with understood(path):
+            series = list(found.get("ReferencedSeriesSequence") or ())
+            for frame in found.get("ReferencedFrameOfReferenceSequence") or ():
+                for study in frame.get("RTReferencedStudySequence") or ():
+                    series += list(study.get("RTReferencedSeriesSequence") or ())
+            return frozenset(text_of(one, "SeriesInstanceUID") for one in series) - {""}
     except StudyError:
         return frozenset()
-    series = list(found.get("ReferencedSeriesSequence") or ())
-    for frame in found.get("ReferencedFrameOfReferenceSequence") or ():
-        for study in frame.get("RTReferencedStudySequence") or ():
-            series += list(study.get("RTReferencedSeriesSequence") or ())
-    return frozenset(text_of(one, "SeriesInstanceUID") for one in series) - {""}
 
 
 def stack_of(pile: Pile) -> Stack:

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from medseg.errors import InputError
+from medseg.errors import InputError, MedsegError, StudyError
 
 
 def pydicom() -> Any:
@@ -35,6 +36,22 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.disabled = before
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """As ``quiet``; what pydicom raises over a damaged value is a StudyError E_DICOM_TAG.
+
+    Values are parsed when they are first looked at, so that may be anywhere.
+    """
+    with quiet():
+        try:
+            yield
+        except (MedsegError, MemoryError, OSError):
+            raise
+        except Exception as error:
+            told = f"holds a tag that cannot be read ({type(error).__name__})"
+            raise StudyError("E_DICOM_TAG", told, path) from None
 
 
 def _package(name: str) -> Any:

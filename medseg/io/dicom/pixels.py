@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import StudyError
 from medseg.io.dicom.header import Header, Plane
+from medseg.io.sizes import in_bytes
 
 _WORKER = Path(__file__).with_name("worker.py")
 _SYNTAXES = {
@@ -37,6 +38,7 @@ _SYNTAXES = {
     "1.2.840.10008.1.2.4.203": "HTJ2K",
     "1.2.840.10008.1.2.5": "RLE",
 }
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _BASE_MEMORY = 2 << 30
 _SECONDS, _SECONDS_A_FRAME = 60.0, 2.0
 _NO_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -59,6 +61,24 @@ def check_pixels(header: Header) -> None:
         raise StudyError(
             "E_DICOM_SYNTAX",
             f"its transfer syntax {spelt} is not read; have it written uncompressed",
+            header.path,
+        )
+
+
+def check_size(header: Header) -> None:
+    """Refuse a file that is too small for its uncompressed pixels, before room is made for them.
+
+    Raises StudyError E_TRUNCATED.
+    """
+    if header.syntax not in _UNCOMPRESSED:
+        return
+    claimed = header.rows * header.columns * len(header.planes) * header.bits // 8
+    there = header.path.stat().st_size
+    if claimed > there:
+        raise StudyError(
+            "E_TRUNCATED",
+            f"the header speaks of {in_bytes(claimed)} of pixels, the file holds"
+            f" {in_bytes(there)}; copy it again",
             header.path,
         )
 

@@ -15,7 +15,7 @@ from medseg.image import Grid, LabelMap, Labels
 from medseg.io.dicom.drawn import Structure, labels_of, matched, together
 from medseg.io.dicom.header import read_dataset, text_of, whole_of
 from medseg.io.dicom.outlines import Ring, filled
-from medseg.io.dicom.package import quiet
+from medseg.io.dicom.package import understood
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
 _OFF_SLICE = 0.3
@@ -32,7 +32,7 @@ def read_contours(
     do not lie in the grid's slices, E_DICOM_TAG where they cannot be read.
     """
     found = read_dataset(path)
-    with quiet():
+    with understood(path):
         try:
             structures = structures_of(found)
             table = labels if labels is not None else labels_of(structures)

@@ -15,7 +15,7 @@ from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels
 from medseg.io.dicom.drawn import Structure, labels_of, matched, together
 from medseg.io.dicom.header import Header, Plane, read_dataset, read_header, text_of, whole_of
-from medseg.io.dicom.package import quiet
+from medseg.io.dicom.package import understood
 from medseg.io.dicom.pixels import frames_of
 from medseg.io.dicom.placing import placed
 from medseg.io.dicom.stacks import Pile
@@ -36,7 +36,7 @@ def read_segments(
     """
     header = read_header(path)
     found = read_dataset(path, _TAGS)
-    with quiet():
+    with understood(path):
         structures = segments_of(found)
         kind = text_of(found, "SegmentationType").upper()
     try:

@@ -14,7 +14,7 @@ from medseg.errors import Caution, StudyError
 from medseg.image.study import Stack
 from medseg.io.dicom.header import Header, Plane
 from medseg.io.dicom.index import Index, index_of, stack_of
-from medseg.io.dicom.pixels import check_pixels, frames_of
+from medseg.io.dicom.pixels import check_pixels, check_size, frames_of
 from medseg.io.dicom.placing import Placed, called, placed
 from medseg.io.dicom.stacks import Pile
 from medseg.io.dicom.suv import suv_factor
@@ -49,9 +49,14 @@ def read_series(
     pile, cautions = _pile_of(image, options)
     for header in pile.headers:
         check_pixels(header)
+        check_size(header)
     place = placed(pile, options.missing_slices == "interpolate")
     _refuse_large(place, options, taken, copies)
-    slices, told = _slices(pile, place, options)
+    try:
+        slices, told = _slices(pile, place, options)
+    except MemoryError:
+        where = pile.header.path.parent
+        raise StudyError("E_MEMORY", "there is not enough memory to read it", where) from None
     x, y, z = place.grid.shape
     frames = (x, y, z, 1)
     if not (np.isfinite(slices.lows).all() and np.isfinite(slices.highs).all()):

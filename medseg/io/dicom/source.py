@@ -9,7 +9,7 @@ from typing import Any
 from medseg.errors import StudyError
 from medseg.image.study import Stack
 from medseg.io.dicom.header import read_dataset
-from medseg.io.dicom.package import pydicom, quiet
+from medseg.io.dicom.package import pydicom, understood
 from medseg.io.dicom.placing import Placed
 from medseg.io.dicom.series import headers_of
 from medseg.io.dicom.stacks import Pile
@@ -46,7 +46,7 @@ class Source:
 
     def handed_on(self, made: Any) -> None:
         """Give ``made`` the patient and the study of the scan: what is known, and else empty."""
-        with quiet():
+        with understood(self.pile.header.path):
             for name in (*_PATIENT, *_STUDY, *_MORE):
                 value = self.first.get(name)
                 if value is not None:

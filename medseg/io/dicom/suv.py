@@ -14,7 +14,7 @@ from typing import Any
 
 from medseg.errors import StudyError
 from medseg.io.dicom.header import PET_TAGS, PRIVATE_PET_TAGS, numbers_of, read_dataset, text_of
-from medseg.io.dicom.package import quiet
+from medseg.io.dicom.package import understood
 
 _INSTEAD = "; set input: {pet: stored} to take the values as they are"
 _LONGEST_HOURS = 24.0
@@ -26,7 +26,7 @@ def suv_factor(path: Path) -> float:
     Raises StudyError E_DICOM_TAG with the name of the tag that is missing or says otherwise.
     """
     found = read_dataset(path, (*PET_TAGS, *PRIVATE_PET_TAGS))
-    with quiet():
+    with understood(path):
         try:
             return _factor(found)
         except StudyError as error:

@@ -273,6 +273,28 @@ def test_packed_pixels_are_those_that_were_packed(
     assert np.array_equal(read(tmp_path).volume.data[0], data)
 
 
+def test_jpeg_of_eight_bits_is_what_another_decoder_makes_of_it(tmp_path: Path) -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    smooth = (np.add.outer(np.arange(40) * 3, np.arange(36) * 2) % 256).astype(np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(smooth.T).save(buffer, "JPEG", quality=90)
+    truth = np.array(Image.open(BytesIO(buffer.getvalue())))
+    for path in write_series(tmp_path, np.zeros((40, 36, 2), np.int16), lps()):
+        found = pydicom.dcmread(path)
+        found.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+        found.BitsAllocated = found.BitsStored = 8
+        found.HighBit, found.PixelRepresentation = 7, 0
+        found.PixelData = pydicom.encaps.encapsulate([buffer.getvalue()])
+        found["PixelData"].is_undefined_length = True
+        found["PixelData"].VR = "OB"
+        found.save_as(path)
+    ours = read(tmp_path).volume.data[0]
+    assert np.abs(ours[:, :, 1] - truth.T).max() <= 1
+
+
 def test_pixels_that_cannot_be_unpacked_are_an_error_with_a_name(tmp_path: Path) -> None:
     paths = write_series(tmp_path, phantom(), lps())
     one = pydicom.dcmread(paths[2])

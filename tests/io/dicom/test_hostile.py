@@ -1,0 +1,130 @@
+"""Damaged and ill-meant files end in a named error, soon, and say nothing of their contents."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.dicom import lps, pydicom, write_enhanced, write_series
+
+from medseg.errors import StudyError
+from medseg.image import Label, LabelMap, Labels, Study
+from medseg.io import find_studies, read_labels, read_scan
+from medseg.io.dicom.rtstruct_write import write_contours
+from medseg.io.dicom.seg_write import write_segments
+from medseg.io.dicom.source import source_of
+
+DATA = np.arange(13 * 11 * 3, dtype=np.int16).reshape(13, 11, 3)
+
+
+def refused_or_read(folder: Path) -> str:
+    """The code that a folder is refused by; empty where it is read."""
+    try:
+        read_scan(Study("a", (folder,)))
+    except StudyError as error:
+        return error.code
+    return ""
+
+
+def damaged(data: bytes, seed: int, from_: int = 132) -> bytes:
+    """A few bytes changed, or a piece cut out or put in, behind the preamble."""
+    chance = np.random.default_rng(seed)
+    out = bytearray(data)
+    for _ in range(int(chance.integers(1, 6))):
+        at = int(chance.integers(from_, len(out)))
+        kind = chance.integers(0, 4)
+        if kind == 0:
+            out[at] = int(chance.integers(0, 256))
+        elif kind == 1:
+            del out[at : at + int(chance.integers(1, 30))]
+        elif kind == 2:
+            out[at:at] = chance.bytes(int(chance.integers(1, 30)))
+        else:
+            out[at : at + 4] = b"\xff\xff\xff\xff"
+        if len(out) <= from_:
+            break
+    return bytes(out)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damage_is_told_by_a_code_and_never_by_a_traceback(tmp_path: Path, seed: int) -> None:
+    paths = write_series(tmp_path, DATA, lps())
+    head = paths[1].read_bytes()[:-400]
+    paths[1].write_bytes(damaged(head, seed) + paths[1].read_bytes()[-400:])
+    begun = time.monotonic()
+    code = refused_or_read(tmp_path)
+    assert code == "" or code.startswith("E_")
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(200))
+def test_damage_anywhere_is_told_by_a_code(tmp_path: Path, seed: int) -> None:
+    if seed % 2:
+        paths = write_series(tmp_path, DATA, lps())
+    else:
+        paths = [write_enhanced(tmp_path / "e.dcm", DATA, lps(), [2, 0, 1])]
+    paths[-1].write_bytes(damaged(paths[-1].read_bytes(), seed))
+    refused_or_read(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(200))
+def test_damaged_drawings_are_told_by_a_code(tmp_path: Path, seed: int) -> None:
+    write_series(tmp_path / "ct", DATA, lps())
+    source = source_of(tmp_path / "ct")
+    labels = Labels((Label("liver", (1,)),))
+    mask = LabelMap((DATA % 3 == 0).astype(np.uint8), source.placed.grid, labels)
+    path = tmp_path / "drawn.dcm"
+    write = write_segments if seed % 2 else write_contours
+    write(path, mask, source)
+    path.write_bytes(damaged(path.read_bytes(), seed))
+    with contextlib.suppress(StudyError):
+        read_labels(path, labels, mask.grid)
+
+
+def test_a_header_that_asks_for_more_memory_than_it_has_pixels_is_refused(tmp_path: Path) -> None:
+    for path in write_series(tmp_path, DATA, lps()):
+        found = pydicom.dcmread(path)
+        found.Rows = found.Columns = 60000
+        found.save_as(path)
+    begun = time.monotonic()
+    assert refused_or_read(tmp_path) in ("E_TRUNCATED", "E_TOO_LARGE")
+    assert time.monotonic() - begun < 60
+
+
+def test_a_deflated_bomb_is_refused(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, DATA[:, :, :1], lps())
+    found = pydicom.dcmread(path)
+    found.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    found.PixelData = bytes(3 << 29)
+    found["PixelData"].VR = "OW"
+    found.save_as(path)
+    del found
+    assert path.stat().st_size < 1 << 24
+    assert refused_or_read(tmp_path) == "E_NOT_AN_IMAGE"
+
+
+def test_other_files_in_a_tree_are_set_aside_with_a_reason(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", DATA, lps())
+    (tmp_path / "notes.txt").write_text("a patient's name")
+    (tmp_path / "ct" / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(40))
+    found = find_studies(tmp_path)
+    assert len(found.studies) == 1
+    assert any("no DICOM file" in note for note in found.notes)
+    assert "patient" not in " ".join(found.notes)
+
+
+def test_names_in_other_alphabets_are_handed_on(tmp_path: Path) -> None:
+    write_series(
+        tmp_path / "ct", DATA, lps(), SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Änne"
+    )
+    source = source_of(tmp_path / "ct")
+    labels = Labels((Label("liver", (1,)),))
+    mask = LabelMap((DATA % 3 == 0).astype(np.uint8), source.placed.grid, labels)
+    for write in (write_segments, write_contours):
+        write(tmp_path / "a.dcm", mask, source)
+        assert str(pydicom.dcmread(tmp_path / "a.dcm").PatientName) == "Müller^Änne"
