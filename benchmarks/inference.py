@@ -12,7 +12,8 @@ of sample_data) in every role, each in a process of its own and the roles in tur
     nnunet    the same module under nnunetv2's nnUNetPredictor; --nnunet names a Python that has it
 
 The windows are 96 voxels a side at 1.5 mm with half of each shared, without mirroring. With more
-than 14 classes the network's last layer is continued by labels that never win. Weights are trained
+than 14 classes the network's last layer is continued by labels that never win, with fewer it is
+cut. Weights are trained
 on other phantoms first, for --minutes, if the work folder has none. The table is printed, the
 stages of each role with it, and written to WORK/inference.json.
 """
@@ -139,8 +140,9 @@ def make_weights(minutes: float, classes: int, path: Path, work: Path) -> None:
             and len(one) == TRAINED + 1
             and ("head" in key or "output" in key or "logits" in key)
         ):
-            more = np.zeros((classes - TRAINED, *one.shape[1:]), one.dtype)
-            state[key] = np.concatenate([one, more - (50 if one.ndim == 1 else 0)])
+            more = np.zeros((max(0, classes - TRAINED), *one.shape[1:]), one.dtype)
+            longer = np.concatenate([one, more - (50 if one.ndim == 1 else 0)])
+            state[key] = longer[: classes + 1]
     save_file(state, path)
 
 
@@ -389,6 +391,12 @@ def nnunet_plans() -> dict[str, Any]:
                     "force_separate_z": None,
                 },
                 "batch_dice": False,
+                # Asked for by the reader of plans; the network itself is handed over.
+                "architecture": {
+                    "network_class_name": "torch.nn.Identity",
+                    "arch_kwargs": {},
+                    "_kw_requires_import": [],
+                },
             }
         },
     }

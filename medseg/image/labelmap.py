@@ -43,7 +43,9 @@ class LabelMap:
 
     def volumes_ml(self) -> Mapping[str, float]:
         """Volume of each label or region in ml, counted in one pass."""
-        counts = np.bincount(self.data.ravel(order="K"))
+        from medseg.image.tally import tally
+
+        counts = tally(self.data)
         return {
             label.name: float(sum(counts[v] for v in label.values if v < counts.size))
             * self.grid.voxel_ml

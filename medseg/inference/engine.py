@@ -58,7 +58,8 @@ def mirrored(ask: Callable[[Tensor], Tensor], axes: Sequence[int]) -> Callable[[
     flips = list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
 
     def of_all(image: Tensor) -> Tensor:
-        total = ask(image).float()
+        # A copy: an engine may write its next answer over this one.
+        total = ask(image).to(torch.float32, copy=True)
         for flip in flips[1:]:
             dims = [2 + axis for axis in flip]
             total += ask(image.flip(dims)).flip(dims)

@@ -115,8 +115,8 @@ def _openvino(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any]
     with _kept("openvino", openvino.__version__, wanted, convert) as folder:
         compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", hints)
     request = compiled.create_infer_request()
-    # What it gives is a copy, as the next windows would be written over it.
-    return lambda windows: request.infer([windows])[0]
+    # What it gives stands until it is asked again; nobody keeps it for longer.
+    return lambda windows: request.infer([windows], share_outputs=True)[0]
 
 
 def _onnxruntime(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any], Any]:

@@ -49,6 +49,13 @@ def tally(
 
 
 @compiled
+def own(numbers: NDArray[Any], values: NDArray[Any], owner: NDArray[Any]) -> None:
+    """For each number of a component its voxels' value."""
+    for place in range(numbers.size):
+        owner[numbers[place]] = values[place]
+
+
+@compiled
 def _column(mask: Marked, i: int, j: int, k: int) -> int:
     """The four corners of a 2x2x2 neighbourhood that lie at ``k``, a bit each."""
     low = mask[i, j, k] | mask[i, j + 1, k] << 1

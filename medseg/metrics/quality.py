@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import Caution
 from medseg.image import LabelMap
+from medseg.image.box import box_around
 from medseg.metrics.instances import split
 
 
@@ -80,14 +81,20 @@ def _pieces(mask: LabelMap) -> dict[str, int]:
     """Components of each label; of exclusive ones all in one pass."""
     import cc3d
 
+    from medseg.metrics.loops import own
+
     if not mask.labels.exclusive:
         return {name: int(split(mask.where(name)).max()) for name in mask.labels.names}
     data: NDArray[Any] = mask.data.T if mask.data.flags.f_contiguous else mask.data
+    box = box_around(data > 0, (0, 0, 0))
+    if box is None:
+        return {}
+    data = data[tuple(slice(a, b) for a, b in zip(*box, strict=True))]
     if mask.labels.ignore is not None:
         data = np.where(data == mask.labels.ignore, 0, data).astype(mask.data.dtype)
     data = np.ascontiguousarray(data)
     numbers = cc3d.connected_components(data, connectivity=26)
     owner = np.zeros(int(numbers.max()) + 1, data.dtype)
-    owner[numbers] = data
+    own(numbers.ravel(), data.ravel(), owner)
     often = np.bincount(owner[1:], minlength=max(mask.labels.values) + 1)
     return {label.name: int(often[label.values[0]]) for label in mask.labels}

@@ -131,7 +131,9 @@ class CropForeground(Step):
 
     def __call__(self, volume: Volume) -> Volume:
         """The box of the foreground."""
-        above = np.zeros(volume.grid.shape, bool)
+        # As the scan lies in memory, so does what is found in it.
+        above = np.empty_like(volume.data[0], bool)
+        above[...] = False
         for channel in chosen_channels(volume, self.channels):
             image = volume.data[channel]
             above |= image != 0 if self.nonzero else image > self.threshold

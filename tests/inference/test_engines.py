@@ -68,7 +68,7 @@ def test_a_converted_network_is_kept_and_found_again(
     (kept,) = (own_cache / "engines").iterdir()
     assert (kept / "done").exists()
     engines.ready.cache_clear()
-    monkeypatch.setattr(engines, "_exported", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr(engines, "exported", lambda *_: pytest.fail("exported again"))
     assert torch.equal(other(volume, TWO).data, first)
 
 
