@@ -75,7 +75,7 @@ class Live:
         self._bar = progress.add_task("starting", total=None, count="")
         self._study = ""
         self._total = 0
-        self._dice = ""
+        self._epoch = self._dice = ""
         self._ended = {"done": 0, "kept": 0, "failed": 0}
         # Through the bar's own console, which draws the bar anew below each line.
         say = progress.console.print
@@ -92,16 +92,18 @@ class Live:
             self._ended[event.state] += 1
             self._draw(event.name, sum(self._ended.values()))
         elif isinstance(event, StepDone):
-            self._train(event.loss, event.minutes, event.spent)
+            self._train(event)
         elif isinstance(event, EpochDone):
             self._dice = dice_of(event) or self._dice
-            self._train(event.loss, event.minutes, event.spent)
+            self._epoch = f"epoch {event.epoch}  "
+            self._train(event)
         self._lines(event)
 
-    def _train(self, loss: float, minutes: float, spent: float) -> None:
-        told = f"loss {loss:.3f}  {left(minutes, spent)}{self._dice}"
+    def _train(self, event: StepDone | EpochDone) -> None:
+        """The last epoch that ended, the loss now, the time left, and the last Dice by class."""
+        told = f"{self._epoch}loss {event.loss:.3f}{left(event.minutes, event.spent)}{self._dice}"
         self._progress.update(
-            self._bar, total=1.0, completed=spent, description=told, count="training"
+            self._bar, total=1.0, completed=event.spent, description=told, count="training"
         )
 
     def _draw(self, text: str, completed: int | None = None) -> None:
@@ -124,7 +126,7 @@ def lines_of(event: Event) -> list[str]:
         return [f"{shown(event.name)}  {event.state}  {shown(told)}"]
     if isinstance(event, EpochDone):
         share = f"{event.minutes:.1f} min, {min(event.spent, 1.0):.0%}"
-        told = f"loss {event.loss:.4f}  rate {event.learning_rate:.1e}  "
+        told = f"loss {event.loss:.4f}  rate {event.learning_rate:.1e}"
         told += f"{left(event.minutes, event.spent)}{dice_of(event)}"
         return [f"epoch {event.epoch}  {share}  {told}"]
     return [shown(event.text)] if isinstance(event, Note) else []
@@ -139,7 +141,7 @@ def dice_of(event: EpochDone) -> str:
 
 def left(minutes: float, spent: float) -> str:
     """The time left, as the share of the budget that is spent has taken ``minutes``."""
-    if spent <= 0:
+    if not 0 < spent < 1:
         return ""
-    rest = max(0.0, minutes * (1 / spent - 1))
-    return f"{rest:.1f} min left" if rest < 90 else f"{rest / 60:.1f} h left"
+    rest = minutes * (1 / spent - 1)
+    return f"  {rest:.1f} min left" if rest < 90 else f"  {rest / 60:.1f} h left"

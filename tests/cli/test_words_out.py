@@ -83,7 +83,7 @@ def test_events_are_plain_lines() -> None:
         "a  done  1.2 s",
         "b  failed  E_TRUNCATED: ends early",
         "epoch 4  1.5 min, 100%  loss 0.2500  rate 1.0e-03  Dice  liver 0.9000",
-        "epoch 5  1.5 min, 50%  loss 0.2500  rate 1.0e-03",
+        "epoch 5  1.5 min, 50%  loss 0.2500  rate 1.0e-03  1.5 min left",
     ]
 
 

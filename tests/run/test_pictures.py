@@ -46,7 +46,7 @@ def test_a_picture_is_drawn_even_of_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("minutes", "spent", "told"),
-    [(5.0, 0.25, "15.0 min left"), (60.0, 0.2, "4.0 h left"), (5.0, 1.2, "0.0 min left"),
+    [(5.0, 0.25, "  15.0 min left"), (60.0, 0.2, "  4.0 h left"), (5.0, 1.2, ""),
      (1.0, 0.0, "")],
 )  # fmt: skip
 def test_the_time_left_is_told_by_what_the_share_so_far_took(
@@ -62,7 +62,7 @@ def test_the_line_has_loss_dice_by_class_and_the_time_left() -> None:
         live(EpochDone(3, 5.0, 0.25, 0.4321, 1e-3, {"ball": 0.91234, "none": None}))
         live(StepDone(0.25, 5.5, 0.275))
         shown = progress.tasks[0].description
-    assert shown == "loss 0.250  14.5 min left  Dice  ball 0.9123"
+    assert shown == "epoch 3  loss 0.250  14.5 min left  Dice  ball 0.9123"
     (line,) = lines_of(EpochDone(3, 5.0, 0.25, 0.4321, 1e-3, {"ball": 0.91234}))
     assert "loss 0.4321" in line
     assert "15.0 min left  Dice  ball 0.9123" in line
