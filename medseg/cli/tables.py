@@ -11,7 +11,7 @@ from medseg.cli.complaints import shown
 
 if TYPE_CHECKING:
     from medseg.run.evaluate import EvaluationSummary
-    from medseg.run.export import ExportSummary
+    from medseg.run.exported import ExportSummary
     from medseg.run.predict import Plan, RunSummary
     from medseg.run.train import TrainSummary
 

@@ -12,7 +12,8 @@ from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
     from medseg.run.evaluate import EvaluationSummary
-    from medseg.run.export import ExportSummary, Target
+    from medseg.run.export import Target
+    from medseg.run.exported import ExportSummary
     from medseg.run.predict import RunSummary
     from medseg.run.train import TrainSummary
 
