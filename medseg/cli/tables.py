@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medseg.run.comparing import ComparisonSummary
     from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import EvaluationSummary
-    from medseg.run.export import ExportSummary
+    from medseg.run.exported import ExportSummary
     from medseg.run.predict import Plan, RunSummary
     from medseg.run.readers import ReadersSummary
     from medseg.run.train import TrainSummary

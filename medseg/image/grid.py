@@ -136,7 +136,7 @@ class Grid:
     def spaced_from_first(self, spacing_mm: Sequence[float]) -> Grid:
         """Other voxel sizes from the first voxel's centre on, as far as the last one's."""
         factors = np.asarray(spacing_mm, dtype=np.float64) / self.spacing_mm
-        new = np.round((np.asarray(self.shape) - 1) / factors) + 1
+        new = np.round((np.asarray(self.shape) - 1) / factors + 1)
         return self._from(np.diag([*factors, 1.0]), new.astype(int).tolist())
 
     def resized(self, shape: Sequence[int]) -> Grid:

@@ -83,8 +83,8 @@ class AxisMap:
             at = self.length / count * (from_edge + 0.5) - 0.5
         else:
             at = np.round(self.positions(start, stop), 9)
-        nearest: NDArray[np.intp] = np.floor(at + 0.5).astype(np.intp)
-        return np.clip(nearest, 0, self.length - 1)
+        found: NDArray[np.intp] = np.clip(np.floor(at + 0.5), 0, self.length - 1).astype(np.intp)
+        return found
 
 
 def index_map(target: Grid, source: Grid) -> Affine:

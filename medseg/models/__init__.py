@@ -25,7 +25,7 @@ MODELS = Places(
         "hf_segformer": "medseg.models.hf_segformer:HFSegFormer",
         "mednext": "medseg.models.mednext:MedNeXt",
         "modular": "medseg.models.modular:Modular",
-        "monai": "medseg.models.monai_network:MonaiNetwork",
+        "monai": "medseg.models.monai_network:Monai",
         "neat": "medseg.models.neat:NEAT",
         "pointrend": "medseg.models.pointrend:PointRend",
         "psanet": "medseg.models.psanet:PSANet",

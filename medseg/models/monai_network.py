@@ -49,7 +49,7 @@ NETWORKS: Mapping[str, Multiples] = {
 
 
 @dataclass(frozen=True)
-class MonaiNetwork(Network):
+class Monai(Network):
     """A network of MONAI by its class, ``network``; all other options are its own arguments.
 
     The classes are AttentionUnet, BasicUNet, DynUNet, SegResNet, SwinUNETR, UNETR, UNet and VNet.

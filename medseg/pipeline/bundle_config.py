@@ -39,17 +39,8 @@ class Config:
     @staticmethod
     def read(path: Path) -> Config:
         """The config of a JSON or YAML file. Raises ModelError E_UNSAFE where it imports."""
-        if path.suffix == ".json":
-            said: dict[str, Any] = read_json(path)
-        else:
-            root, complaints = parse(read_source(path))
-            found = plain(root) if root is not None else None
-            if complaints or not isinstance(found, dict):
-                told = str(complaints[0]) if complaints else "is a mapping of keys"
-                raise ModelError("E_FOREIGN_MODEL", told, path)
-            said = found
-        config = Config(said, path)
-        for at, text in _texts(said, ""):
+        config = Config(read_json(path) if path.suffix == ".json" else _read_yaml(path), path)
+        for at, text in _texts(config.said, ""):
             if re.match(r"\s*\$\s*(import|from)\b", text):
                 raise config.unsafe(at, text)
         return config
@@ -129,6 +120,15 @@ class Config:
             else:
                 raise self.foreign(at, f"{text!r} leads nowhere")
         return self._resolved(found, "::".join(words), (*way, text))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    root, complaints = parse(read_source(path))
+    said = plain(root) if root is not None else None
+    if complaints or not isinstance(said, dict):
+        told = str(complaints[0]) if complaints else "is a mapping of keys"
+        raise ModelError("E_FOREIGN_MODEL", told, path)
+    return said
 
 
 class _Nothing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,13 @@ from medseg.inference import SlidingWindow
 from medseg.io import write_atomically
 from medseg.pipeline import Pipeline, step_name
 from medseg.postprocess.components import KeepLargest
-from medseg.run.export import DESCRIPTION, ExportSummary, channels_of, description, exported_network
+from medseg.run.exported import (
+    DESCRIPTION,
+    ExportSummary,
+    channels_of,
+    description,
+    exported_network,
+)
 from medseg.run.records import versions
 
 if TYPE_CHECKING:
@@ -120,21 +127,22 @@ def _preprocessed(step: Any) -> Said | None:
             whole = step.align != "first"
             return _transform("Spacingd", pixdim=step.pixdim, mode=mode, scale_extent=whole)
         case "scale_intensity_range" if every:
-            names: tuple[str, ...] = ("a_min", "a_max", "b_min", "b_max", "clip")
-            return _transform("ScaleIntensityRanged", **{n: getattr(step, n) for n in names})
+            return _transform("ScaleIntensityRanged", **_options(step))
         case "scale_intensity_range_percentiles" if every:
-            names = ("lower", "upper", "b_min", "b_max", "clip", "relative", "channel_wise")
-            options = {name: getattr(step, name) for name in names}
-            return _transform("ScaleIntensityRangePercentilesd", **options)
+            return _transform("ScaleIntensityRangePercentilesd", **_options(step))
         case "normalize_intensity" if every:
-            names = ("subtrahend", "divisor", "nonzero", "channel_wise")
-            return _transform("NormalizeIntensityd", **{n: getattr(step, n) for n in names})
+            return _transform("NormalizeIntensityd", **_options(step))
         case "crop_foreground" if every and step.threshold == 0 and not step.nonzero:
             options = {"source_key": "image", "margin": step.margin, "allow_smaller": True}
             return _transform("CropForegroundd", **options)
         case "clip" if every and step.lower_percentile is None and step.upper_percentile is None:
             return _clipped(step.minimum, step.maximum)
     return None
+
+
+def _options(step: Any) -> Said:
+    """The options of a step that MONAI's transform calls by the same names."""
+    return {one.name: getattr(step, one.name) for one in fields(step) if one.name != "channels"}
 
 
 def _clipped(low: float | None, high: float | None) -> Said:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from medseg.run.convert import Conversion
     from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import Asked, EvaluationSummary
-    from medseg.run.export import ExportSummary, Target
+    from medseg.run.export import Target
+    from medseg.run.exported import ExportSummary
     from medseg.run.plan import PlanSummary
     from medseg.run.planning import Wish
     from medseg.run.predict import RunSummary

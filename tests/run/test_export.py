@@ -24,7 +24,11 @@ from medseg.inference import exporting
 from medseg.models import MODELS
 from medseg.models.weights import weights_bytes
 
-KINDS = [kind for kind in exporting.PACKAGES if not exporting.missing(kind)]
+KINDS = [
+    pytest.param(kind, marks=pytest.mark.slow if kind == "openvino" else ())
+    for kind in exporting.PACKAGES
+    if not exporting.missing(kind)
+]
 TEXT = """name: small
 labels: {{a: 1, b: 2}}
 preprocess:
@@ -81,7 +85,14 @@ def opened(kind: Any, file: Path, image: torch.Tensor) -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", ["unet", "uctransnet", "deeplab_v3plus"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet",
+        pytest.param("uctransnet", marks=pytest.mark.slow),
+        pytest.param("deeplab_v3plus", marks=pytest.mark.slow),
+    ],
+)
 def test_an_exported_network_says_what_torch_says(
     tmp_path: Path, name: str, dims: int, kind: Any
 ) -> None:
@@ -110,7 +121,9 @@ def test_beside_a_network_stands_what_goes_before_and_after(tmp_path: Path) -> N
     assert said["labels"] == {"a": [1], "b": [2]}
     assert said["preprocess"][0] == {"orientation": {"axcodes": "RAS"}}
     assert said["preprocess"][1]["normalize_intensity"]["nonzero"] is False
-    assert said["postprocess"] == [{"keep_largest": {"labels": None, "count": 1}}]
+    assert said["postprocess"] == [
+        {"keep_largest": {"labels": None, "connectivity": 26, "count": 1}}
+    ]
     step = said["inference"][0]["sliding_window"]
     assert (step["window"], step["overlap"], step["blending"]) == ([16, 24, 16], 0.5, "gaussian")
     assert str(tmp_path) not in json.dumps(said)
@@ -162,6 +175,7 @@ def scans(place: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (find_spec("ignite") and find_spec("fire")), reason="needs ignite and fire")
 @pytest.mark.parametrize("after", ["", "postprocess: [keep_largest]"])
 def test_monai_gives_our_bundle_the_masks_that_medseg_gives(tmp_path: Path, after: str) -> None:
