@@ -85,9 +85,9 @@ class Live:
         """Draw the event."""
         if isinstance(event, StudyStarted):
             self._study, self._total = event.name, event.total
-            self._draw(event.name, event.index - 1)
+            self._draw(event.name)
         elif isinstance(event, StageStarted):
-            self._draw(f"{self._study}  {event.stage}".strip())
+            self._draw(f"{event.study or self._study}  {event.stage}".strip())
         elif isinstance(event, StudyDone):
             self._ended[event.state] += 1
             self._draw(event.name, sum(self._ended.values()))

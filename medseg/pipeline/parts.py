@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from medseg.image import Labels
 from medseg.image.coarse import CoarseAxis
@@ -142,15 +143,40 @@ class Site:
     """Where and how the work runs; nothing here changes what a pipeline means.
 
     ``device`` is auto, cpu, cuda, cuda:1 or mps; ``threads`` is for the processor (None: all).
+    ``execution`` is serial, in this process, or local: ``workers`` processes for each of
+    ``devices`` (none: for ``device``), which are watched, stopped where a study passes
+    ``limits``, and started anew where one dies.
     """
 
     device: str = "auto"
     threads: int | None = None
     limits: Limits = field(default_factory=Limits)
+    execution: Literal["serial", "local"] = "serial"
+    workers: int = 1
+    devices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        kind, _, number = self.device.partition(":")
-        if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdecimal()):
-            raise ValueError(f"device is auto, cpu, cuda, cuda:1 or mps, not {self.device!r}")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads is at least 1, not {self.threads}")
+        _check_device("device", self.device)
+        for one in self.devices:
+            _check_device("devices", one)
+        for name in ("threads", "workers"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise ValueError(f"{name} is at least 1, not {given}")
+        if self.execution == "serial":
+            if self.workers > 1 or self.devices:
+                name = "devices" if self.devices else "workers"
+                raise ValueError(f"{name} is for execution: local")
+            if self.limits.seconds is not None:
+                raise ValueError("limits: seconds wants execution: local, which can stop a study")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The device of each worker."""
+        return (self.devices or (self.device,)) * self.workers
+
+
+def _check_device(name: str, device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise ValueError(f"{name} is auto, cpu, cuda, cuda:1 or mps, not {device!r}")

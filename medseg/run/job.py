@@ -80,6 +80,8 @@ class Job:
     digest: str
     overwrite: bool
     watch: Watch
+    cautions: tuple[Caution, ...] = ()
+    """What should be known of every study that is done by this job."""
 
     def fetch(self, study: Study) -> Fetched:
         """Read a study and preprocess it; nothing where an earlier run's mask stands."""
@@ -165,7 +167,7 @@ class Job:
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
             **judged,
-            "warnings": warnings_of([*made.cautions, *more]),
+            "warnings": warnings_of([*self.cautions, *made.cautions, *more]),
             "versions": dict(versions()),
             "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError, MedsegError
-from medseg.execution import Outcome, Stations, relay
+from medseg.execution import Outcome
 from medseg.image import Study
 from medseg.io import Found, find_studies
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.events import Note, StageStarted, State, StudyDone, StudyStarted, Watch, unheard
+from medseg.run.dealing import check_steady, dealt_out, one_by_one
+from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.instances import write_instances
 from medseg.run.job import Job, mask_path
@@ -90,6 +92,7 @@ def predict(
     pipeline = settled(pipeline, site)
     found, output, digest = _asked(pipeline)
     check_ready(pipeline)
+    check_steady(pipeline, site)
     count = len(found.studies)
     told = f"{count} {'study' if count == 1 else 'studies'} found as {found.layout}"
     for note in (told, *found.notes):
@@ -100,6 +103,7 @@ def predict(
             _work_through(Job(pipeline, site, output, digest, overwrite, watch), found, outcomes)
         finally:
             # An interrupted run has its tables too, of what was done until then.
+            outcomes.sort(key=lambda outcome: outcome.name)
             records = [dict(outcome.record) for outcome in outcomes]
             summary = write_tables(output, records)
             write_instances(output, records)
@@ -107,19 +111,13 @@ def predict(
 
 
 def _work_through(job: Job, found: Found, outcomes: list[StudyOutcome]) -> None:
-    total = len(found.studies)
-    place = {study.name: index for index, study in enumerate(found.studies, 1)}
-
-    def turn(study: Study) -> None:
-        job.watch(StudyStarted(study.name, place[study.name], total))
-        job.watch(StageStarted("read"))
-
-    stations = Stations(job.fetch, job.work, job.store, turn, job.beside)
-    for done in relay(stations, found.studies):
-        outcome = _closed(job.output, done)
-        outcomes.append(outcome)
-        said = str(outcome.error) if outcome.error else ""
-        job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
+    dealt = dealt_out if job.site.execution == "local" else one_by_one
+    with closing(dealt(job, found.studies)) as ended:
+        for done in ended:
+            outcome = _closed(job.output, done)
+            outcomes.append(outcome)
+            said = str(outcome.error) if outcome.error else ""
+            job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
 
 
 def _closed(output: Path, done: Outcome[Study, Record]) -> StudyOutcome:
