@@ -6,7 +6,9 @@ wrong and nothing was started, 130 interrupted, 143 terminated.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from typing import Any, NoReturn
 
 import click
@@ -16,6 +18,7 @@ from medseg.cli.change import convert
 from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
+from medseg.cli.whole import merge, status
 from medseg.cli.work import run, train
 from medseg.errors import MedsegError
 
@@ -32,7 +35,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what a user can mend is told without a traceback."""
-        signal.signal(signal.SIGTERM, _terminated)
+        _Leaving()
         try:
             return super().invoke(ctx)
         except MedsegError as error:
@@ -47,9 +50,25 @@ class _Group(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def _terminated(number: int, frame: object) -> NoReturn:
-    del number, frame
-    raise SystemExit(TERMINATED)
+class _Leaving:
+    """A first signal ends the work cleanly; a second one at once, as nothing is half-written."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        if threading.current_thread() is threading.main_thread():
+            # A shell that starts us in its background may want Ctrl-C to be for others.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, self)
+            signal.signal(signal.SIGTERM, self)
+
+    def __call__(self, number: int, frame: object) -> NoReturn:
+        del frame
+        if self._asked:
+            os._exit(128 + number)
+        self._asked = True
+        if number == signal.SIGTERM:
+            raise SystemExit(TERMINATED)
+        raise KeyboardInterrupt
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +80,9 @@ def main() -> None:
     """
 
 
-COMMANDS = (run, plan, train, evaluate, convert, check, ls, steps, models, schema, doctor)
+COMMANDS = (
+    *(run, status, merge, plan, train, evaluate, convert),
+    *(check, ls, steps, models, schema, doctor),
+)
 for command in COMMANDS:
     main.add_command(command)

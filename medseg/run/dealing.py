@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, fields, replace
+from itertools import count
 from typing import Any
 
 from medseg.errors import Caution, PipelineError
@@ -20,29 +21,37 @@ from medseg.step import Step
 Ended = Generator[Outcome[Study, Record], None, None]
 
 
-def one_by_one(job: Job, studies: Sequence[Study]) -> Ended:
+@dataclass(frozen=True)
+class Deal:
+    """Studies as they are asked for, ``most`` at the most."""
+
+    studies: Iterable[Study]
+    most: int
+
+
+def one_by_one(job: Job, deal: Deal) -> Ended:
     """In this process, one study in the network while its neighbours are read and written."""
-    place = {study.name: index for index, study in enumerate(studies, 1)}
+    place = count(1)
 
     def turn(study: Study) -> None:
-        job.watch(StudyStarted(study.name, place[study.name], len(studies)))
+        job.watch(StudyStarted(study.name, next(place), deal.most))
         job.watch(StageStarted("read"))
 
-    yield from relay(Stations(job.fetch, job.work, job.store, turn, job.beside), studies)
+    yield from relay(Stations(job.fetch, job.work, job.store, turn, job.beside), deal.studies)
 
 
-def dealt_out(job: Job, studies: Sequence[Study]) -> Ended:
+def dealt_out(job: Job, deal: Deal) -> Ended:
     """By the workers of the site, in order of finishing."""
-    place = {study.name: index for index, study in enumerate(studies, 1)}
+    place = count(1)
 
     def hear(study: Study, event: Event) -> None:
-        if isinstance(event, StageStarted):
-            if event.stage == "read":
-                job.watch(StudyStarted(study.name, place[study.name], len(studies)))
+        if isinstance(event, StudyStarted):
+            event = replace(event, index=next(place), total=deal.most)
+        elif isinstance(event, StageStarted):
             event = replace(event, study=study.name)
         job.watch(event)
 
-    yield from supervised(crew_of(job, len(studies)), studies, hear)
+    yield from supervised(crew_of(job, deal.most), deal.studies, hear)
 
 
 def crew_of(job: Job, most: int) -> Crew[Study, Record]:
@@ -83,6 +92,8 @@ class _Work:
 
     def __call__(self, study: Study, before: str) -> Record:
         job = _smaller(self.job, before) if before else self.job
+        if not before:
+            job.watch(StudyStarted(study.name, 0, 0))
         job.watch(StageStarted("read"))
         return job.store(study, job.work(study, job.fetch(study)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from medseg.execution import Outcome
 from medseg.image import Study
 from medseg.io import Found, find_studies
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.dealing import check_steady, dealt_out, one_by_one
+from medseg.run.dealing import Deal, check_steady, dealt_out, one_by_one
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
-from medseg.run.instances import write_instances
 from medseg.run.job import Job, mask_path
+from medseg.run.journal import JOURNAL, Journal
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
+from medseg.run.shards import SHARDS, Shard, claiming, write_plan
 from medseg.run.site import settled
-from medseg.run.tables import write_tables
+from medseg.run.tables import summed
+from medseg.run.whole import write_all
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Plan:
     """For each study's name, whether it would be segmented (or kept as it is)."""
 
 
-def plan(pipeline: Pipeline, *, overwrite: bool = False) -> Plan:
-    """Look, and touch nothing."""
+def plan(pipeline: Pipeline, *, overwrite: bool = False, shard: Shard | None = None) -> Plan:
+    """Look, and touch nothing; of a shard only at what is its own."""
     found, output, digest = _asked(pipeline)
     todo = {
         study.name: overwrite
@@ -71,7 +73,9 @@ def plan(pipeline: Pipeline, *, overwrite: bool = False) -> Plan:
             mask_path(output, study.name),
         )
         for study in found.studies
+        if shard is None or shard.has(study.name)
     }
+    found = replace(found, studies=tuple(s for s in found.studies if s.name in todo))
     return Plan(found, output, todo)
 
 
@@ -80,13 +84,15 @@ def predict(
     site: Site | None = None,
     *,
     overwrite: bool = False,
+    shard: Shard | None = None,
     watch: Watch = unheard,
 ) -> RunSummary:
     """Segment every study of ``pipeline.input`` and write masks, records and tables.
 
     Studies that an earlier run finished from the same files with the same pipeline are kept.
-    Raises InputError, OutputError, ModelError or PipelineError before any work; a study's own
-    failure is in its outcome.
+    A ``shard`` does its part and writes no tables; ``merge`` does when all are done. Raises
+    InputError, OutputError, ModelError or PipelineError before any work; a study's own failure
+    is in its outcome.
     """
     site = site or Site()
     pipeline = settled(pipeline, site)
@@ -97,24 +103,43 @@ def predict(
     told = f"{count} {'study' if count == 1 else 'studies'} found as {found.layout}"
     for note in (told, *found.notes):
         watch(Note(note))
+    job = Job(pipeline, site, output, digest, overwrite, watch)
+    if shard is not None:
+        return _sharded(job, found, shard)
     outcomes: list[StudyOutcome] = []
     with held(output):
         try:
-            _work_through(Job(pipeline, site, output, digest, overwrite, watch), found, outcomes)
+            deal = Deal(found.studies, len(found.studies))
+            _work_through(job, deal, _journal(job, JOURNAL), outcomes)
         finally:
             # An interrupted run has its tables too, of what was done until then.
             outcomes.sort(key=lambda outcome: outcome.name)
-            records = [dict(outcome.record) for outcome in outcomes]
-            summary = write_tables(output, records)
-            write_instances(output, records)
+            summary = write_all(output, [dict(outcome.record) for outcome in outcomes])
     return RunSummary(output, tuple(outcomes), summary)
 
 
-def _work_through(job: Job, found: Found, outcomes: list[StudyOutcome]) -> None:
+def _sharded(job: Job, found: Found, shard: Shard) -> RunSummary:
+    outcomes: list[StudyOutcome] = []
+    mine = [study for study in found.studies if shard.has(study.name)]
+    with held(job.output, shared=True), claiming(job.output) as claims:
+        write_plan(job.output, found.studies, job.digest)
+        dealt = mine if shard.index else claims.taken(mine)
+        journal = _journal(job, f"{SHARDS}/{shard.name}.jsonl")
+        _work_through(job, Deal(dealt, len(mine)), journal, outcomes)
+    records = [dict(outcome.record) for outcome in outcomes]
+    return RunSummary(job.output, tuple(outcomes), summed(records))
+
+
+def _journal(job: Job, name: str) -> Journal:
+    return Journal.of(job.output / name, job.pipeline, job.digest)
+
+
+def _work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
     dealt = dealt_out if job.site.execution == "local" else one_by_one
-    with closing(dealt(job, found.studies)) as ended:
+    with closing(dealt(job, deal)) as ended:
         for done in ended:
             outcome = _closed(job.output, done)
+            journal.add(dict(outcome.record), outcome.seconds)
             outcomes.append(outcome)
             said = str(outcome.error) if outcome.error else ""
             job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))

@@ -34,7 +34,7 @@ def everything(output: Path) -> dict[str, bytes]:
     """All files of a run; the records without their seconds, which no two runs share."""
     found = {}
     for path in sorted(output.rglob("*")):
-        if not path.is_file() or path.name.startswith("."):
+        if not path.is_file() or path.name.startswith(".") or path.name == "runs.jsonl":
             continue
         data = path.read_bytes()
         if path.suffix == ".json" and path.parent.name == "studies":
