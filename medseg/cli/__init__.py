@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -35,9 +36,9 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what a user can mend is told without a traceback."""
-        _Leaving()
         try:
-            return super().invoke(ctx)
+            with _leaving():
+                return super().invoke(ctx)
         except MedsegError as error:
             from medseg.cli.complaints import tell
 
@@ -50,25 +51,31 @@ class _Group(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-class _Leaving:
+@contextmanager
+def _leaving() -> Iterator[None]:
     """A first signal ends the work cleanly; a second one at once, as nothing is half-written."""
+    asked = False
 
-    def __init__(self) -> None:
-        self._asked = False
-        if threading.current_thread() is threading.main_thread():
-            # A shell that starts us in its background may want Ctrl-C to be for others.
-            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-                signal.signal(signal.SIGINT, self)
-            signal.signal(signal.SIGTERM, self)
-
-    def __call__(self, number: int, frame: object) -> NoReturn:
+    def leave(number: int, frame: object) -> NoReturn:
+        nonlocal asked
         del frame
-        if self._asked:
+        if asked:
             os._exit(128 + number)
-        self._asked = True
+        asked = True
         if number == signal.SIGTERM:
             raise SystemExit(TERMINATED)
         raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        # A shell that starts us in its background has Ctrl-C for others.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
