@@ -17,6 +17,7 @@ from medseg.pipeline import Pipeline
 from medseg.run.records import Record
 
 JOURNAL = "runs.jsonl"
+SHARDS = "shards"
 Line = dict[str, Any]
 
 
@@ -37,16 +38,18 @@ class Journal:
     @classmethod
     def of(cls, path: Path, pipeline: Pipeline, digest: str) -> Journal:
         """The journal at ``path``, to which a run of ``pipeline`` adds."""
-        known = {(one["study"], one["mask"]) for one in journal_lines(path) if one.get("mask")}
+        others = [path, *path.parent.glob("*.jsonl"), *path.parent.glob(f"{SHARDS}/*.jsonl")]
+        if path.parent.name == SHARDS:
+            others.append(path.parent.parent / JOURNAL)
+        lines = journal_lines(*dict.fromkeys(others))
+        known = {(one["study"], one["mask"]) for one in lines if one.get("mask")}
         return cls(path, digest, tuple(_models(pipeline)), _known=known)
 
-    def add(self, record: Record, seconds: float) -> None:
-        """Say how a study ended; of a mask that stands and has its line already, nothing."""
+    def add(self, record: Record, seconds: float, kept: bool) -> None:
+        """Say how a study ended; of a mask that was kept and has its line already, nothing."""
         mask = record.get("mask", {}).get("sha256")
-        if mask is not None:
-            if (record["study"], mask) in self._known:
-                return
-            self._known.add((record["study"], mask))
+        if kept and (record["study"], mask) in self._known:
+            return
         line: Line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "run": self.run,

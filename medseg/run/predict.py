@@ -17,9 +17,9 @@ from medseg.run.dealing import Deal, check_steady, dealt_out, one_by_one
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.job import Job, mask_path
-from medseg.run.journal import JOURNAL, Journal
+from medseg.run.journal import JOURNAL, SHARDS, Journal
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
-from medseg.run.shards import SHARDS, Shard, claiming, write_plan
+from medseg.run.shards import Shard, claiming, write_plan
 from medseg.run.site import settled
 from medseg.run.tables import summed
 from medseg.run.whole import write_all
@@ -139,7 +139,7 @@ def _work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOu
     with closing(dealt(job, deal)) as ended:
         for done in ended:
             outcome = _closed(job.output, done)
-            journal.add(dict(outcome.record), outcome.seconds)
+            journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
             outcomes.append(outcome)
             said = str(outcome.error) if outcome.error else ""
             job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))

@@ -18,8 +18,8 @@ from typing import Any
 from medseg.errors import OutputError
 from medseg.image import Study
 from medseg.io import write_atomically
+from medseg.run.journal import SHARDS
 
-SHARDS = "shards"
 PLAN = "plan.json"
 _ANY = "any"
 

@@ -12,9 +12,9 @@ from medseg.errors import InputError, MedsegError
 from medseg.io import sha256_of
 from medseg.run.folder import held
 from medseg.run.instances import write_instances
-from medseg.run.journal import JOURNAL, Line, journal_lines
+from medseg.run.journal import JOURNAL, SHARDS, Line, journal_lines
 from medseg.run.records import Record, read_record
-from medseg.run.shards import SHARDS, read_plan
+from medseg.run.shards import read_plan
 from medseg.run.tables import write_tables
 
 _HOUR = 3600.0
