@@ -19,7 +19,7 @@ from medseg.cli.change import convert
 from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
-from medseg.cli.whole import merge, status
+from medseg.cli.whole import merge, status, watch
 from medseg.cli.work import run, train
 from medseg.errors import MedsegError
 
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(run, status, merge, plan, train, evaluate, convert),
+    *(run, watch, status, merge, plan, train, evaluate, convert),
     *(check, ls, steps, models, schema, doctor),
 )
 for command in COMMANDS:

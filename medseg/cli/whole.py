@@ -1,4 +1,4 @@
-"""A run of several shards as a whole: status and merge."""
+"""Runs that go on: how far one is, shards made one, a folder that is watched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from medseg.cli.complaints import shown
-from medseg.cli.options import ANY_PATH
+from medseg.cli.options import ANY_PATH, place, setting, site_of
 from medseg.cli.work import FAILED
 
 _SHOWN = 10
@@ -59,3 +59,58 @@ def _tell_left(names: tuple[str, ...]) -> None:
         click.echo(f"{shown(name)}: left")
     if len(names) > _SHOWN:
         click.echo(f"and {len(names) - _SHOWN} more left")
+
+
+@click.command()
+@click.argument("folder", type=ANY_PATH)
+@click.option("--pipeline", type=ANY_PATH, required=True, help="A YAML file or a model folder.")
+@click.option("--output", type=ANY_PATH, required=True, help="The folder that takes the results.")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds for which a study's files have to stay as they are.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.05),
+    default=5.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@click.option(
+    "--idle", type=click.FloatRange(min=0), help="End when nothing has come for these seconds."
+)
+@place
+@setting
+@click.pass_context
+def watch(  # noqa: PLR0913 - each is an option of the command line
+    ctx: click.Context,
+    *,
+    folder: Path,
+    pipeline: Path,
+    output: Path,
+    settle: float,
+    every: float,
+    idle: float | None,
+    site: Path | None,
+    device: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Segment studies as they arrive in FOLDER, until Ctrl-C.
+
+    What was done before is kept, so it may be stopped and started at any time.
+    """
+    from medseg.cli.progress import watching
+    from medseg.cli.tables import tell_run
+    from medseg.run.verbs import asked
+    from medseg.run.watching import Patience, watch_folder
+
+    chosen = site_of(site, device)
+    wanted = asked(pipeline, settings, input=folder, output=output)
+    with watching() as hear:
+        summary = watch_folder(wanted, chosen, Patience(settle, every, idle), hear)
+    tell_run(summary)
+    if summary.failures:
+        ctx.exit(FAILED)

@@ -62,7 +62,7 @@ class Plan:
 
 def plan(pipeline: Pipeline, *, overwrite: bool = False, shard: Shard | None = None) -> Plan:
     """Look, and touch nothing; of a shard only at what is its own."""
-    found, output, digest = _asked(pipeline)
+    found, output, digest = asked_for(pipeline)
     todo = {
         study.name: overwrite
         or not still_stands(
@@ -96,7 +96,7 @@ def predict(
     """
     site = site or Site()
     pipeline = settled(pipeline, site)
-    found, output, digest = _asked(pipeline)
+    found, output, digest = asked_for(pipeline)
     check_ready(pipeline)
     check_steady(pipeline, site)
     count = len(found.studies)
@@ -110,7 +110,7 @@ def predict(
     with held(output):
         try:
             deal = Deal(found.studies, len(found.studies))
-            _work_through(job, deal, _journal(job, JOURNAL), outcomes)
+            work_through(job, deal, journal_of(job, JOURNAL), outcomes)
         finally:
             # An interrupted run has its tables too, of what was done until then.
             outcomes.sort(key=lambda outcome: outcome.name)
@@ -124,17 +124,19 @@ def _sharded(job: Job, found: Found, shard: Shard) -> RunSummary:
     with held(job.output, shared=True), claiming(job.output) as claims:
         write_plan(job.output, found.studies, job.digest)
         dealt = mine if shard.index else claims.taken(mine)
-        journal = _journal(job, f"{SHARDS}/{shard.name}.jsonl")
-        _work_through(job, Deal(dealt, len(mine)), journal, outcomes)
+        journal = journal_of(job, f"{SHARDS}/{shard.name}.jsonl")
+        work_through(job, Deal(dealt, len(mine)), journal, outcomes)
     records = [dict(outcome.record) for outcome in outcomes]
     return RunSummary(job.output, tuple(outcomes), summed(records))
 
 
-def _journal(job: Job, name: str) -> Journal:
+def journal_of(job: Job, name: str) -> Journal:
+    """The journal of a job, in a file of its output folder."""
     return Journal.of(job.output / name, job.pipeline, job.digest)
 
 
-def _work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
+def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
+    """Do the work where the site wants it, adding each outcome as it comes."""
     dealt = dealt_out if job.site.execution == "local" else one_by_one
     with closing(dealt(job, deal)) as ended:
         for done in ended:
@@ -159,12 +161,17 @@ def _closed(output: Path, done: Outcome[Study, Record]) -> StudyOutcome:
     return StudyOutcome(name, state, done.seconds, record)
 
 
-def _asked(pipeline: Pipeline) -> tuple[Found, Path, str]:
+def asked_for(pipeline: Pipeline) -> tuple[Found, Path, str]:
+    """The studies of a pipeline, its output folder and its digest; InputError where none is."""
     where = pipeline.input
     if where.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
     found = find_studies(
         where.path, reference=where.reference, channels=where.channels, series=where.series
     )
-    output = pipeline.output_options.path or Path("out") / pipeline.name
-    return found, output, pipeline_digest(pipeline)
+    return found, output_of(pipeline), pipeline_digest(pipeline)
+
+
+def output_of(pipeline: Pipeline) -> Path:
+    """Where a pipeline's results go."""
+    return pipeline.output_options.path or Path("out") / pipeline.name

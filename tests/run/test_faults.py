@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,10 +103,9 @@ def each_call_failing(folder: Path, number: int, every: int) -> int:
     for fatal in range(1, points + 1, every):
         output = folder / f"failed_{fatal}"
         with failing(fatal, number):
-            try:
+            # Whatever else flies is a fault of the program.
+            with suppress(MedsegError):
                 predict(pipeline.writing_to(output))
-            except MedsegError as error:
-                assert error.code in {"E_DISK_FULL", "E_VERIFY", "E_PERMISSION"}
         sound(output, calm)
         predict(pipeline.writing_to(output))
         assert everything(output) == calm, fatal
