@@ -102,10 +102,9 @@ def each_call_failing(folder: Path, number: int, every: int) -> int:
     calm, points = everything(folder / "calm"), disk.count
     for fatal in range(1, points + 1, every):
         output = folder / f"failed_{fatal}"
-        with failing(fatal, number):
-            # Whatever else flies is a fault of the program.
-            with suppress(MedsegError):
-                predict(pipeline.writing_to(output))
+        # Whatever else flies is a fault of the program.
+        with failing(fatal, number), suppress(MedsegError):
+            predict(pipeline.writing_to(output))
         sound(output, calm)
         predict(pipeline.writing_to(output))
         assert everything(output) == calm, fatal
