@@ -61,6 +61,17 @@ class _Worker(Generic[Item]):
     task: _Task[Item] | None = None
     lost: str = ""
 
+    def words(self) -> Iterator[tuple[str, Any]]:
+        """What it has said and was not heard yet; of one that has died, until it died."""
+        while True:
+            try:
+                if not self.pipe.poll():
+                    return
+                word = self.pipe.recv()
+            except (EOFError, OSError):
+                return
+            yield word
+
     def kill(self) -> None:
         """End the process and all that it started."""
         with suppress(OSError):
@@ -145,22 +156,20 @@ class _Hall(Generic[Item, Result]):
 
     def _said(self, worker: _Worker[Item]) -> Iterator[Outcome[Item, Result]]:
         """All that a worker has said by now."""
-        with suppress(EOFError, OSError):
-            while worker.pipe.poll():
-                kind, what = worker.pipe.recv()
-                worker.heard = monotonic()
-                if kind == "broken":
-                    raise what
-                if kind == "lost":
-                    worker.lost = what
-                elif kind == "ready":
-                    worker.ready, worker.base_gib = True, held_gib(worker.process.pid or 0)
-                    self._failed_to_start = 0
-                elif kind == "event" and worker.task is not None:
-                    self._hear(worker.task.item, what)
-                elif kind == "done" and worker.task is not None:
-                    item, worker.task = worker.task.item, None
-                    yield Outcome(item, *what)
+        for kind, what in worker.words():
+            worker.heard = monotonic()
+            if kind == "broken":
+                raise what
+            if kind == "lost":
+                worker.lost = what
+            elif kind == "ready":
+                worker.ready, worker.base_gib = True, held_gib(worker.process.pid or 0)
+                self._failed_to_start = 0
+            elif kind == "event" and worker.task is not None:
+                self._hear(worker.task.item, what)
+            elif kind == "done" and worker.task is not None:
+                item, worker.task = worker.task.item, None
+                yield Outcome(item, *what)
 
     def _looked_after(self, worker: _Worker[Item]) -> Iterator[Outcome[Item, Result]]:
         """End a worker that goes too far; say what became of the item of one that has ended."""

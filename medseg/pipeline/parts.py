@@ -145,7 +145,7 @@ class Site:
     ``device`` is auto, cpu, cuda, cuda:1 or mps; ``threads`` is for the processor (None: all).
     ``execution`` is serial, in this process, or local: ``workers`` processes for each of
     ``devices`` (none: for ``device``), which are watched, stopped where a study passes
-    ``limits``, and started anew where one dies.
+    ``limits``, and started anew where one dies. A training is always in its own process.
     """
 
     device: str = "auto"

@@ -19,6 +19,7 @@ from medseg.errors import OutputError
 from medseg.image import Study
 from medseg.io import write_atomically
 from medseg.run.journal import SHARDS
+from medseg.run.records import record_path
 
 PLAN = "plan.json"
 _ANY = "any"
@@ -76,7 +77,7 @@ def read_plan(output: Path) -> dict[str, Any] | None:
 @contextmanager
 def claiming(output: Path) -> Iterator[Claims]:
     """Claims of this process, which others respect for as long as it lives."""
-    claims = Claims(output / SHARDS / "claims")
+    claims = Claims(output)
     try:
         yield claims
     finally:
@@ -90,25 +91,32 @@ class Claims:
     the owner's end, so the claims of the dead are anybody's, and nobody has to guess by the time.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._folder = output / SHARDS / "claims"
+        self._begun = 0
         self._held: list[int] = []
         self._mine = Path()
 
     def taken(self, studies: Sequence[Study]) -> Iterator[Study]:
         """Each study that nobody has, when it is asked for; then those of the dead.
 
+        What another ended since this one began is not looked at again.
         Raises OutputError E_PERMISSION where the folder takes no claims.
         """
         try:
             others = []
             self._renew()
+            # A time of the folder's own machine, as are those of records.
+            self._begun = self._mine.stat().st_mtime_ns
             for study in studies:
                 if self._claimed(study.name):
                     yield study
                 else:
                     others.append(study)
-            yield from (study for study in others if self._taken_over(study.name))
+            for study in others:
+                if not self._ended(study.name) and self._taken_over(study.name):
+                    yield study
         except OSError as error:
             told = f"takes no claims of shards ({error.strerror}); use --shard 1/8 and so on"
             raise OutputError("E_PERMISSION", told, self._folder) from error
@@ -141,6 +149,12 @@ class Claims:
             self._renew()
             return self._claimed(name)
         return True
+
+    def _ended(self, name: str) -> bool:
+        try:
+            return record_path(self._output, name).stat().st_mtime_ns >= self._begun
+        except FileNotFoundError:
+            return False
 
     def _taken_over(self, name: str) -> bool:
         path = self._folder / name

@@ -146,6 +146,7 @@ def test_a_worker_that_stands_still_is_noticed_by_its_silence() -> None:
     [
         ("full out", OutputError, "E_DISK_FULL"),
         ("bug", ZeroDivisionError, "a bug"),
+        ("absent x", FileNotFoundError, "a bug, too"),
         ("odd_bug", RuntimeError, "holds what cannot be sent"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from support.runs import everything, lines, states
 from support.studies import ball_studies, save
 
@@ -86,6 +88,14 @@ def test_masks_that_would_depend_on_the_worker_are_refused_beforehand(tmp_path: 
     check_steady(load_pipeline(path), Site())
     with pytest.raises(PipelineError, match="precision: auto"):
         check_steady(load_pipeline(path), TWO)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "pipelines").rglob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_pipeline_can_be_sent_to_a_worker(path: Path) -> None:
+    pipeline = load_pipeline(path)
+    assert pickle.loads(pickle.dumps(pipeline)) == pipeline
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from medseg.cli import main
 from medseg.errors import InputError, OutputError
 from medseg.image import Study
 from medseg.pipeline import load_pipeline
+from medseg.run.events import StudyDone
 from medseg.run.folder import held
 from medseg.run.predict import RunSummary, plan, predict
 from medseg.run.shards import Shard, claiming
@@ -149,7 +150,7 @@ def test_two_that_take_any_study_do_each_once(tmp_path: Path) -> None:
     other: list[str] = []
 
     def beside(event: object) -> None:
-        if not other:
+        if isinstance(event, StudyDone) and not other:
             other.extend(o.name for o in predict(pipeline, shard=Shard(0)).outcomes)
 
     mine = [o.name for o in predict(pipeline, shard=Shard(0), watch=beside).outcomes]

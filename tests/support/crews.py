@@ -91,6 +91,10 @@ def _bug(rest: str, before: str) -> None:
     raise ZeroDivisionError("a bug")
 
 
+def _absent(rest: str, before: str) -> None:
+    raise FileNotFoundError(2, "a bug, too", rest)
+
+
 class _UnsendableError(Exception):
     def __init__(self) -> None:
         super().__init__("holds what cannot be sent")
@@ -122,6 +126,7 @@ DEEDS: dict[str, Callable[[str, str], None]] = {
     "fail": _fail,
     "full": _full,
     "bug": _bug,
+    "absent": _absent,
     "odd_bug": _odd_bug,
     "sleep": _sleep,
     "touch": _touch,
