@@ -27,6 +27,7 @@ from medseg.run.job import Job
 from medseg.run.predict import RunSummary, predict
 from medseg.run.site import limits_of, place_of
 
+PIPELINES = sorted((REPOSITORY / "pipelines").rglob("*.yaml"))
 TWO = Site(execution="local", device="cpu", workers=2)
 
 
