@@ -93,6 +93,22 @@ class Previous:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """What studies are called: by their own names (keep), or by a keyed hash of these.
+
+    ``key`` is a file of 16 secret bytes or more; with the same key a study has the same id. With
+    hash no name of a file or a study is in what a run writes or says of studies.
+    """
+
+    ids: Literal["keep", "hash"] = "keep"
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ids == "hash") != (self.key is not None):
+            raise ValueError("key is the file of a secret, for ids: hash, which wants one")
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
@@ -116,6 +132,7 @@ class Pipeline:
     instances: Instances | None = None
     training: Training | None = None
     output: Path | Output | None = None
+    privacy: Privacy = Privacy()
     deterministic: bool = False
 
     def __post_init__(self) -> None:
@@ -125,6 +142,10 @@ class Pipeline:
             raise ValueError("inference has at least one step")
         if self.output_options.segments == "labelmap" and not self.labels.exclusive:
             raise ValueError("output: a label map holds exclusive labels, and these overlap")
+        named = {"dicom_seg", "rtstruct"} & set(self.output_options.formats)
+        if self.privacy.ids == "hash" and named:
+            told = f"{' and '.join(sorted(named))} carry what the scan says of the patient"
+            raise ValueError(f"privacy: {told}; take them out of output.formats")
 
     @property
     def output_options(self) -> Output:

@@ -18,6 +18,7 @@ from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.job import Job, mask_path
 from medseg.run.journal import JOURNAL, SHARDS, Journal
+from medseg.run.privacy import Names
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
 from medseg.run.shards import Shard, claiming, write_plan
 from medseg.run.site import settled
@@ -68,7 +69,7 @@ def plan(pipeline: Pipeline, *, overwrite: bool = False, shard: Shard | None = N
         or not still_stands(
             read_record(output, study.name),
             study,
-            pipeline.input,
+            pipeline,
             digest,
             mask_path(output, study.name),
         )
@@ -140,22 +141,23 @@ def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOut
     dealt = dealt_out if job.site.execution == "local" else one_by_one
     with closing(dealt(job, deal)) as ended:
         for done in ended:
-            outcome = _closed(job.output, done)
+            outcome = _closed(job, done)
             journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
             outcomes.append(outcome)
             said = str(outcome.error) if outcome.error else ""
             job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
 
 
-def _closed(output: Path, done: Outcome[Study, Record]) -> StudyOutcome:
+def _closed(job: Job, done: Outcome[Study, Record]) -> StudyOutcome:
     """The outcome for the caller; the record of a failure is written here."""
     name = done.item.name
     if done.error is not None:
         # A mask of another pipeline or of another scan must not stand for this one.
-        mask_path(output, name).unlink(missing_ok=True)
-        record = failed(done.item, done.error)
-        write_record(output, record)
-        return StudyOutcome(name, "failed", done.seconds, record, done.error)
+        mask_path(job.output, name).unlink(missing_ok=True)
+        error = job.names.error(done.item, done.error)
+        record = failed(done.item, error)
+        write_record(job.output, record)
+        return StudyOutcome(name, "failed", done.seconds, record, error)
     record = dict(done.result or {})
     state: State = "kept" if record.pop("kept", False) else "done"
     return StudyOutcome(name, state, done.seconds, record)
@@ -163,13 +165,18 @@ def _closed(output: Path, done: Outcome[Study, Record]) -> StudyOutcome:
 
 def asked_for(pipeline: Pipeline) -> tuple[Found, Path, str]:
     """The studies of a pipeline, its output folder and its digest; InputError where none is."""
+    return studies_of(pipeline), output_of(pipeline), pipeline_digest(pipeline)
+
+
+def studies_of(pipeline: Pipeline) -> Found:
+    """The studies of a pipeline, by the names that are written; InputError where there is none."""
     where = pipeline.input
     if where.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
     found = find_studies(
         where.path, reference=where.reference, channels=where.channels, series=where.series
     )
-    return found, output_of(pipeline), pipeline_digest(pipeline)
+    return Names.of(pipeline).found(found)
 
 
 def output_of(pipeline: Pipeline) -> Path:

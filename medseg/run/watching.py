@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
-from medseg.errors import InputError, PipelineError
+from medseg.errors import InputError
 from medseg.image import Study
 from medseg.image.study import Stack
-from medseg.io import Found, find_studies
+from medseg.io import Found
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.pipeline.parts import Input
 from medseg.run.dealing import Deal, check_steady
 from medseg.run.events import Note, Watch, unheard
 from medseg.run.folder import held
@@ -23,6 +22,7 @@ from medseg.run.predict import (
     StudyOutcome,
     journal_of,
     output_of,
+    studies_of,
     work_through,
 )
 from medseg.run.site import settled
@@ -86,6 +86,8 @@ def watch_folder(
     stand are kept, as ``predict`` does. Raises as ``predict``, but waits where there is nothing.
     """
     site, patience = site or Site(), patience or Patience()
+    if pipeline.input.path is None:
+        raise InputError("E_NO_INPUT", "the pipeline names no input.path to watch")
     pipeline = settled(pipeline, site)
     check_ready(pipeline)
     check_steady(pipeline, site)
@@ -111,7 +113,7 @@ def _rounds(pipeline: Pipeline, patience: Patience, watch: Watch) -> Iterator[li
     watch(Note(f"watching {pipeline.input.path}"))
     while True:
         try:
-            studies = arrivals.ready(_found(pipeline.input))
+            studies = arrivals.ready(studies_of(pipeline))
         except InputError as error:
             studies = []
             if error.code != "E_NO_INPUT" and str(error) != told:
@@ -124,14 +126,6 @@ def _rounds(pipeline: Pipeline, patience: Patience, watch: Watch) -> Iterator[li
         elif patience.idle_seconds is not None and monotonic() - last >= patience.idle_seconds:
             return
         sleep(patience.every_seconds)
-
-
-def _found(where: Input) -> Found:
-    if where.path is None:
-        raise PipelineError("E_CONFIG", "nothing to watch: the pipeline names no input.path")
-    return find_studies(
-        where.path, reference=where.reference, channels=where.channels, series=where.series
-    )
 
 
 def _look(study: Study) -> Look:
