@@ -108,12 +108,15 @@ DICOM: Final = {
         "Have the series exported uncompressed.",
     ),
     "E_TIMEOUT": (
-        "Unpacking pixels took longer than they can need.",
-        "Have the series exported uncompressed; do not trust the file.",
+        "A study took longer than limits.seconds, or unpacking its pixels longer than it can need.",
+        "Raise limits.seconds in the site file; where pixels hang, have the series exported"
+        " uncompressed and do not trust the file.",
     ),
     "E_WORKER_DIED": (
-        "The process that unpacks pixels ended early, as for want of memory.",
-        "Close other programs, or have the series exported uncompressed; do not trust the file.",
+        "The process that worked on a study ended, crashed or fell silent, twice; or the one that"
+        " unpacks pixels did. Most often the system killed it for want of memory.",
+        "Close other programs, take fewer workers, set limits.memory_gib; have the series exported"
+        " uncompressed where unpacking ended.",
     ),
 }
 
@@ -174,7 +177,7 @@ RUN: Final = {
         "Check the preprocessing against the training's; switch mixed precision off.",
     ),
     "E_MEMORY": (
-        "The machine has not enough memory for the study.",
+        "The machine has not enough memory for the study, or it held more than its part.",
         "Close other programs, set limits.memory_gib, or use a coarser spacing.",
     ),
     "E_GPU_MEMORY": (

@@ -6,7 +6,10 @@ wrong and nothing was started, 130 interrupted, 143 terminated.
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -16,6 +19,7 @@ from medseg.cli.change import convert
 from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
+from medseg.cli.whole import merge, status, watch
 from medseg.cli.work import export, run, train
 from medseg.errors import MedsegError
 
@@ -32,9 +36,9 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what a user can mend is told without a traceback."""
-        signal.signal(signal.SIGTERM, _terminated)
         try:
-            return super().invoke(ctx)
+            with _leaving():
+                return super().invoke(ctx)
         except MedsegError as error:
             from medseg.cli.complaints import tell
 
@@ -47,9 +51,31 @@ class _Group(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def _terminated(number: int, frame: object) -> NoReturn:
-    del number, frame
-    raise SystemExit(TERMINATED)
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """A first signal ends the work cleanly; a second one at once, as nothing is half-written."""
+    asked = False
+
+    def leave(number: int, frame: object) -> NoReturn:
+        nonlocal asked
+        del frame
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        if number == signal.SIGTERM:
+            raise SystemExit(TERMINATED)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        # A shell that starts us in its background has Ctrl-C for others.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +87,9 @@ def main() -> None:
     """
 
 
-COMMANDS = (run, plan, train, evaluate, convert, export, check, ls, steps, models, schema, doctor)
+COMMANDS = (
+    *(run, watch, status, merge, plan, train, evaluate, convert, export),
+    *(check, ls, steps, models, schema, doctor),
+)
 for command in COMMANDS:
     main.add_command(command)

@@ -77,6 +77,7 @@ class Live:
         self._total = 0
         self._epoch = self._dice = ""
         self._ended = {"done": 0, "kept": 0, "failed": 0}
+        self._begun: float | None = None
         # Through the bar's own console, which draws the bar anew below each line.
         say = progress.console.print
         self._lines = Lines(lambda line: say(line, markup=False, highlight=False, soft_wrap=True))
@@ -85,9 +86,10 @@ class Live:
         """Draw the event."""
         if isinstance(event, StudyStarted):
             self._study, self._total = event.name, event.total
-            self._draw(event.name, event.index - 1)
+            self._begun = self._begun or monotonic()
+            self._draw(event.name)
         elif isinstance(event, StageStarted):
-            self._draw(f"{self._study}  {event.stage}".strip())
+            self._draw(f"{event.study or self._study}  {event.stage}".strip())
         elif isinstance(event, StudyDone):
             self._ended[event.state] += 1
             self._draw(event.name, sum(self._ended.values()))
@@ -109,7 +111,9 @@ class Live:
     def _draw(self, text: str, completed: int | None = None) -> None:
         told = [f"{count} {state}" for state, count in self._ended.items() if count]
         left = self._total - sum(self._ended.values())
-        count = ", ".join([*told, f"{left} left"]) if self._total else ""
+        worked = self._ended["done"] + self._ended["failed"]
+        pace = pace_of(worked, left, monotonic() - self._begun) if self._begun else ""
+        count = ", ".join([*told, f"{left} left{pace}"]) if self._total else ""
         self._progress.update(
             self._bar,
             total=self._total or None,
@@ -117,6 +121,15 @@ class Live:
             description=shown(text),
             count=count,
         )
+
+
+def pace_of(worked: int, left: int, seconds: float) -> str:
+    """Studies an hour and the time that those left will take; nothing before five are done."""
+    if worked < 5 or seconds <= 0:
+        return ""
+    hours = left * seconds / worked / 3600
+    rest = f"{60 * hours:.0f} min" if hours < 1.5 else f"{hours:.1f} h"
+    return f", {3600 * worked / seconds:.0f} an hour" + (f", {rest}" if left else "")
 
 
 def lines_of(event: Event) -> list[str]:

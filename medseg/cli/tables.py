@@ -42,6 +42,12 @@ def tell_run(summary: RunSummary) -> None:
     click.echo(f"{', '.join(counts)}: {shown(str(summary.output))}")
 
 
+def tell_summary(summary: Mapping[str, Any]) -> None:
+    """Volumes and metrics by label, and the codes of the studies that failed."""
+    _tell_measures(summary)
+    _tell_failures(summary["failed"])
+
+
 def tell_evaluation(summary: EvaluationSummary) -> None:
     """Metrics by label, the studies that could not be compared, and where the tables are."""
     _tell_measures(summary.summary)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from medseg.cli.options import ANY_PATH, pipeline_argument, place, scans, setting, site_of
 
+if TYPE_CHECKING:
+    from medseg.run.shards import Shard
+
 FAILED = 1
+
+
+def _shard(ctx: click.Context, option: click.Parameter, value: str | None) -> Shard | None:
+    del ctx, option
+    from medseg.run.shards import Shard
+
+    try:
+        return None if value is None else Shard.named(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -20,6 +34,12 @@ FAILED = 1
 @setting
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--overwrite", is_flag=True, help="Do finished studies again.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Do one part of several, such as 3/8; 'any' takes what no other shard has.",
+)
 @click.pass_context
 def run(  # noqa: PLR0913 - each is an option of the command line
     ctx: click.Context,
@@ -33,10 +53,13 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     settings: tuple[str, ...],
     dry_run: bool,
     overwrite: bool,
+    shard: Shard | None,
 ) -> None:
     """Segment scans by PIPELINE, a YAML file or a model folder.
 
-    Finished studies are not done again; a killed run goes on where it stopped.
+    Finished studies are not done again; a killed run goes on where it stopped. Shards of one
+    output folder may run at once; medseg status tells how far they are, medseg merge makes the
+    tables of all.
     """
     from medseg.run.verbs import asked
 
@@ -46,14 +69,14 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         from medseg.cli.tables import tell_plan
         from medseg.run.predict import plan
 
-        tell_plan(plan(wanted, overwrite=overwrite))
+        tell_plan(plan(wanted, overwrite=overwrite, shard=shard))
         return
     from medseg.cli.progress import watching
     from medseg.cli.tables import tell_run
     from medseg.run.predict import predict
 
     with watching() as watch:
-        summary = predict(wanted, chosen, overwrite=overwrite, watch=watch)
+        summary = predict(wanted, chosen, overwrite=overwrite, shard=shard, watch=watch)
     tell_run(summary)
     if summary.failures:
         ctx.exit(FAILED)

@@ -1,8 +1,10 @@
 """Floor 2: how work is dealt out. Send studies, get outcomes back."""
 
+from medseg.execution.crew import Crew
+from medseg.execution.local import supervised
 from medseg.execution.outcome import Outcome
 from medseg.execution.relay import Stations, relay
 from medseg.execution.serial import serial
 from medseg.execution.threaded import threaded
 
-__all__ = ["Outcome", "Stations", "relay", "serial", "threaded"]
+__all__ = ["Crew", "Outcome", "Stations", "relay", "serial", "supervised", "threaded"]

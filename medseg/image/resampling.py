@@ -127,21 +127,24 @@ def _taken(
 ) -> NDArray[Any]:
     """Voxels (..., X, Y, Z) along exact maps; beyond the edge, border or ``outside``.
 
-    Turned and swapped axes are the same memory seen otherwise; all else is copied.
+    Turned and swapped axes are the same memory seen otherwise; a part of it is copied once.
     """
     lead = data.ndim - 3
     turned = data.transpose([*range(lead), *(lead + m.source for m in maps)])
     for axis, (one, side) in enumerate(zip(maps, shape, strict=True)):
         at = np.round(one.positions(0, side)).astype(np.intp)
-        if side == one.length and at.min() == 0 and at.max() == side - 1:
+        valid = (at >= 0) & (at < one.length)
+        if valid.all():
+            part = slice(int(at.min()), int(at.max()) + 1)
+            turned = turned[(slice(None),) * (lead + axis) + (part,)]
             turned = turned if one.scale > 0 else np.flip(turned, lead + axis)
             continue
-        valid = (at >= 0) & (at < one.length)
         turned = turned.take(np.clip(at, 0, one.length - 1), axis=lead + axis)
-        if outside is not None and not valid.all():
+        if outside is not None:
             beyond = (slice(None),) * (lead + axis) + (~valid,)
             turned[beyond] = outside
-    return turned
+    # Of a part a copy, as a view would keep the whole in memory.
+    return turned if turned.size >= data.size else turned.copy(order="K")
 
 
 def _interpolated(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,7 @@ class Study:
     images: tuple[Path | Stack, ...]
     reference: Path | None = None
     attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __reduce__(self) -> tuple[type[Study], tuple[Any, ...]]:
+        """A study goes to other processes, which a read-only view cannot."""
+        return Study, (self.name, self.images, self.reference, dict(self.attributes))

@@ -45,6 +45,29 @@ def write_atomically(path: Path, data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
+def append_durably(path: Path, line: str) -> None:
+    """Add a line to a file of lines, and make it last before anything else is done.
+
+    A line that a killed writer left half-written is closed first, so that it harms no other.
+    Raises OutputError as ``write_atomically``.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            _write_all(descriptor, ("\n" * torn + line + "\n").encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if not size:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise _failed(error, path) from error
+
+
 def remove_leftovers(folder: Path) -> tuple[Path, ...]:
     """Remove what a killed run left half-written under ``folder``; what was removed.
 
@@ -61,12 +84,16 @@ def _write(path: Path, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        _write_all(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _read(path: Path, size: int) -> bytes:

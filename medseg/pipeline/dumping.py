@@ -29,7 +29,7 @@ _LATER = ("series", "missing_slices", "pet")
 _ORDER = (
     *("name", "description", "labels", "ignore", "input", "within", "preprocess", "previous"),
     *("inference", "refine", "postprocess", "metrics", "quality", "instances", "training"),
-    *("output", "deterministic"),
+    *("output", "privacy", "deterministic"),
 )
 _DECIDES = (
     *("labels", "input", "within", "preprocess", "previous", "inference", "refine"),

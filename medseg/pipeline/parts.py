@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from medseg.image import Labels
 from medseg.image.coarse import CoarseAxis
@@ -92,6 +93,22 @@ class Previous:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """What studies are called: by their own names (keep), or by a keyed hash of these.
+
+    ``key`` is a file of 16 secret bytes or more; with the same key a study has the same id. With
+    hash no name of a file or a study is in what a run writes or says of studies.
+    """
+
+    ids: Literal["keep", "hash"] = "keep"
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ids == "hash") != (self.key is not None):
+            raise ValueError("key is the file of a secret, for ids: hash, which wants one")
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
@@ -115,6 +132,7 @@ class Pipeline:
     instances: Instances | None = None
     training: Training | None = None
     output: Path | Output | None = None
+    privacy: Privacy = Privacy()
     deterministic: bool = False
 
     def __post_init__(self) -> None:
@@ -124,6 +142,10 @@ class Pipeline:
             raise ValueError("inference has at least one step")
         if self.output_options.segments == "labelmap" and not self.labels.exclusive:
             raise ValueError("output: a label map holds exclusive labels, and these overlap")
+        named = {"dicom_seg", "rtstruct"} & set(self.output_options.formats)
+        if self.privacy.ids == "hash" and named:
+            told = f"{' and '.join(sorted(named))} carry what the scan says of the patient"
+            raise ValueError(f"privacy: {told}; take them out of output.formats")
 
     @property
     def output_options(self) -> Output:
@@ -142,15 +164,40 @@ class Site:
     """Where and how the work runs; nothing here changes what a pipeline means.
 
     ``device`` is auto, cpu, cuda, cuda:1 or mps; ``threads`` is for the processor (None: all).
+    ``execution`` is serial, in this process, or local: ``workers`` processes for each of
+    ``devices`` (none: for ``device``), which are watched, stopped where a study passes
+    ``limits``, and started anew where one dies. A training is always in its own process.
     """
 
     device: str = "auto"
     threads: int | None = None
     limits: Limits = field(default_factory=Limits)
+    execution: Literal["serial", "local"] = "serial"
+    workers: int = 1
+    devices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        kind, _, number = self.device.partition(":")
-        if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdecimal()):
-            raise ValueError(f"device is auto, cpu, cuda, cuda:1 or mps, not {self.device!r}")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads is at least 1, not {self.threads}")
+        _check_device("device", self.device)
+        for one in self.devices:
+            _check_device("devices", one)
+        for name in ("threads", "workers"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise ValueError(f"{name} is at least 1, not {given}")
+        if self.execution == "serial":
+            if self.workers > 1 or self.devices:
+                name = "devices" if self.devices else "workers"
+                raise ValueError(f"{name} is for execution: local")
+            if self.limits.seconds is not None:
+                raise ValueError("limits: seconds wants execution: local, which can stop a study")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The device of each worker."""
+        return (self.devices or (self.device,)) * self.workers
+
+
+def _check_device(name: str, device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdecimal()):
+        raise ValueError(f"{name} is auto, cpu, cuda, cuda:1 or mps, not {device!r}")

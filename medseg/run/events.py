@@ -20,9 +20,13 @@ class StudyStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage of the study at work begins: read, preprocess, inference, ..."""
+    """A stage of the study at work begins: read, preprocess, inference, ...
+
+    Where several studies are at work, ``study`` is the name of this one.
+    """
 
     stage: str
+    study: str = ""
 
 
 @dataclass(frozen=True)

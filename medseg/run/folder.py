@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 
 from medseg.errors import OutputError
 from medseg.io import remove_leftovers
@@ -14,15 +17,17 @@ from medseg.io import remove_leftovers
 LOCK = ".medseg.lock"
 
 
+_PATIENCE_SECONDS = 5.0
+
+
 @contextmanager
-def held(folder: Path) -> Iterator[Path]:
+def held(folder: Path, shared: bool = False) -> Iterator[Path]:
     """Make the folder, try it, and keep other runs out until the end.
 
-    Raises OutputError: E_PERMISSION where nothing can be written, E_LOCKED where another run
-    is at work. The lock is the system's own, so a killed run leaves none behind.
+    With ``shared`` only those that want it to themselves are kept out. Raises OutputError:
+    E_PERMISSION where nothing can be written, E_LOCKED where another run is at work. The lock is
+    the system's own, so a killed run leaves none behind.
     """
-    import fcntl
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -30,20 +35,53 @@ def held(folder: Path) -> Iterator[Path]:
         raise OutputError("E_PERMISSION", f"cannot be written to ({error.strerror})", folder) from (
             error
         )
+    alone: bool | None = None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        alone = _locked(descriptor, shared)
+        if alone is None:
             owner = os.read(descriptor, 200).decode(errors="replace").strip()
             raise OutputError(
                 "E_LOCKED", f"another run is writing here ({owner}); wait for it", folder
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
-        remove_leftovers(folder)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        if alone:
+            remove_leftovers(folder)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        told = f"process {os.getpid()} on {socket.gethostname()} since {now}\n"
+        os.pwrite(descriptor, told.encode(), 0)
+        if shared:
+            _keep_trying(descriptor, fcntl.LOCK_SH)
         yield folder
     finally:
+        if alone and not shared:
+            # What workers that had to be ended left half-written.
+            remove_leftovers(folder)
         os.close(descriptor)
+
+
+def _locked(descriptor: int, shared: bool) -> bool | None:
+    """Whether the folder is held by nobody else; None where it cannot be had."""
+    if _tried(descriptor, fcntl.LOCK_EX):
+        return True
+    return False if shared and _keep_trying(descriptor, fcntl.LOCK_SH) else None
+
+
+def _keep_trying(descriptor: int, how: int) -> bool:
+    """Others hold it to themselves for the moment in which they begin."""
+    deadline = monotonic() + _PATIENCE_SECONDS
+    while not _tried(descriptor, how):
+        if monotonic() > deadline:
+            return False
+        sleep(0.05)
+    return True
+
+
+def _tried(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def inside(folder: Path, path: Path) -> Path:

@@ -25,6 +25,7 @@ from medseg.run.events import StageStarted, Watch
 from medseg.run.exports import check_exports, exported, missing_exports, wanted_formats
 from medseg.run.folder import inside
 from medseg.run.judging import Judge
+from medseg.run.privacy import Names
 from medseg.run.records import (
     Record,
     read_record,
@@ -80,12 +81,14 @@ class Job:
     digest: str
     overwrite: bool
     watch: Watch
+    cautions: tuple[Caution, ...] = ()
+    """What should be known of every study that is done by this job."""
 
     def fetch(self, study: Study) -> Fetched:
         """Read a study and preprocess it; nothing where an earlier run's mask stands."""
         old = read_record(self.output, study.name)
         path = inside(self.output, mask_path(self.output, study.name))
-        stands = still_stands(old, study, self.pipeline.input, self.digest, path)
+        stands = still_stands(old, study, self.pipeline, self.digest, path)
         if stands and not self.overwrite:
             return Fetched(old=old)
         check_exports(study, self.pipeline)
@@ -154,23 +157,29 @@ class Job:
             exports = exported(formats, masks[0], study, self.pipeline, self.output)
         with clock.stage("metrics"):
             judged, more = self._judge.said(study, masks, made.geometry)
+        cautions = (*self.cautions, *made.cautions, *more)
         record = {
             "study": study.name,
             "state": "done",
             "pipeline": {"name": self.pipeline.name, "digest": self.digest},
-            "inputs": dict(made.digests),
+            "inputs": self.names.inputs(made.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},
             "exports": exports,
             "grid": _described(masks[0].grid),
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
             **judged,
-            "warnings": warnings_of([*made.cautions, *more]),
+            "warnings": warnings_of(self.names.cautions(study, cautions)),
             "versions": dict(versions()),
             "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         }
         write_record(self.output, record)
         return record
+
+    @property
+    def names(self) -> Names:
+        """What studies and their files are called in what is written."""
+        return Names.of(self.pipeline)
 
     @property
     def _options(self) -> ReadOptions:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError, MedsegError
-from medseg.execution import Outcome, Stations, relay
+from medseg.execution import Outcome
 from medseg.image import Study
 from medseg.io import Found, find_studies
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.events import Note, StageStarted, State, StudyDone, StudyStarted, Watch, unheard
+from medseg.run.dealing import Deal, check_steady, dealt_out, one_by_one
+from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
-from medseg.run.instances import write_instances
 from medseg.run.job import Job, mask_path
+from medseg.run.journal import JOURNAL, SHARDS, Journal
+from medseg.run.privacy import Names
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
+from medseg.run.shards import Shard, claiming, write_plan
 from medseg.run.site import settled
-from medseg.run.tables import write_tables
+from medseg.run.tables import summed
+from medseg.run.whole import write_all
 
 
 @dataclass(frozen=True)
@@ -56,20 +61,22 @@ class Plan:
     """For each study's name, whether it would be segmented (or kept as it is)."""
 
 
-def plan(pipeline: Pipeline, *, overwrite: bool = False) -> Plan:
-    """Look, and touch nothing."""
-    found, output, digest = _asked(pipeline)
+def plan(pipeline: Pipeline, *, overwrite: bool = False, shard: Shard | None = None) -> Plan:
+    """Look, and touch nothing; of a shard only at what is its own."""
+    found, output, digest = asked_for(pipeline)
     todo = {
         study.name: overwrite
         or not still_stands(
             read_record(output, study.name),
             study,
-            pipeline.input,
+            pipeline,
             digest,
             mask_path(output, study.name),
         )
         for study in found.studies
+        if shard is None or shard.has(study.name)
     }
+    found = replace(found, studies=tuple(s for s in found.studies if s.name in todo))
     return Plan(found, output, todo)
 
 
@@ -78,70 +85,100 @@ def predict(
     site: Site | None = None,
     *,
     overwrite: bool = False,
+    shard: Shard | None = None,
     watch: Watch = unheard,
 ) -> RunSummary:
     """Segment every study of ``pipeline.input`` and write masks, records and tables.
 
     Studies that an earlier run finished from the same files with the same pipeline are kept.
-    Raises InputError, OutputError, ModelError or PipelineError before any work; a study's own
-    failure is in its outcome.
+    A ``shard`` does its part and writes no tables; ``merge`` does when all are done. Raises
+    InputError, OutputError, ModelError or PipelineError before any work; a study's own failure
+    is in its outcome.
     """
     site = site or Site()
     pipeline = settled(pipeline, site)
-    found, output, digest = _asked(pipeline)
+    found, output, digest = asked_for(pipeline)
     check_ready(pipeline)
+    check_steady(pipeline, site)
     count = len(found.studies)
     told = f"{count} {'study' if count == 1 else 'studies'} found as {found.layout}"
     for note in (told, *found.notes):
         watch(Note(note))
+    job = Job(pipeline, site, output, digest, overwrite, watch)
+    if shard is not None:
+        return _sharded(job, found, shard)
     outcomes: list[StudyOutcome] = []
     with held(output):
         try:
-            _work_through(Job(pipeline, site, output, digest, overwrite, watch), found, outcomes)
+            deal = Deal(found.studies, len(found.studies))
+            work_through(job, deal, journal_of(job, JOURNAL), outcomes)
         finally:
             # An interrupted run has its tables too, of what was done until then.
-            records = [dict(outcome.record) for outcome in outcomes]
-            summary = write_tables(output, records)
-            write_instances(output, records)
+            outcomes.sort(key=lambda outcome: outcome.name)
+            summary = write_all(output, [dict(outcome.record) for outcome in outcomes])
     return RunSummary(output, tuple(outcomes), summary)
 
 
-def _work_through(job: Job, found: Found, outcomes: list[StudyOutcome]) -> None:
-    total = len(found.studies)
-    place = {study.name: index for index, study in enumerate(found.studies, 1)}
-
-    def turn(study: Study) -> None:
-        job.watch(StudyStarted(study.name, place[study.name], total))
-        job.watch(StageStarted("read"))
-
-    stations = Stations(job.fetch, job.work, job.store, turn, job.beside)
-    for done in relay(stations, found.studies):
-        outcome = _closed(job.output, done)
-        outcomes.append(outcome)
-        said = str(outcome.error) if outcome.error else ""
-        job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
+def _sharded(job: Job, found: Found, shard: Shard) -> RunSummary:
+    outcomes: list[StudyOutcome] = []
+    mine = [study for study in found.studies if shard.has(study.name)]
+    with held(job.output, shared=True), claiming(job.output) as claims:
+        write_plan(job.output, found.studies, job.digest)
+        dealt = mine if shard.index else claims.taken(mine)
+        journal = journal_of(job, f"{SHARDS}/{shard.name}.jsonl")
+        work_through(job, Deal(dealt, len(mine)), journal, outcomes)
+    records = [dict(outcome.record) for outcome in outcomes]
+    return RunSummary(job.output, tuple(outcomes), summed(records))
 
 
-def _closed(output: Path, done: Outcome[Study, Record]) -> StudyOutcome:
+def journal_of(job: Job, name: str) -> Journal:
+    """The journal of a job, in a file of its output folder."""
+    return Journal.of(job.output / name, job.pipeline, job.digest)
+
+
+def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
+    """Do the work where the site wants it, adding each outcome as it comes."""
+    dealt = dealt_out if job.site.execution == "local" else one_by_one
+    with closing(dealt(job, deal)) as ended:
+        for done in ended:
+            outcome = _closed(job, done)
+            journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
+            outcomes.append(outcome)
+            said = str(outcome.error) if outcome.error else ""
+            job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
+
+
+def _closed(job: Job, done: Outcome[Study, Record]) -> StudyOutcome:
     """The outcome for the caller; the record of a failure is written here."""
     name = done.item.name
     if done.error is not None:
         # A mask of another pipeline or of another scan must not stand for this one.
-        mask_path(output, name).unlink(missing_ok=True)
-        record = failed(done.item, done.error)
-        write_record(output, record)
-        return StudyOutcome(name, "failed", done.seconds, record, done.error)
+        mask_path(job.output, name).unlink(missing_ok=True)
+        error = job.names.error(done.item, done.error)
+        record = failed(done.item, error)
+        write_record(job.output, record)
+        return StudyOutcome(name, "failed", done.seconds, record, error)
     record = dict(done.result or {})
     state: State = "kept" if record.pop("kept", False) else "done"
     return StudyOutcome(name, state, done.seconds, record)
 
 
-def _asked(pipeline: Pipeline) -> tuple[Found, Path, str]:
+def asked_for(pipeline: Pipeline) -> tuple[Found, Path, str]:
+    """The studies of a pipeline, its output folder and its digest; InputError where none is."""
+    return studies_of(pipeline), output_of(pipeline), pipeline_digest(pipeline)
+
+
+def studies_of(pipeline: Pipeline) -> Found:
+    """The studies of a pipeline, by the names that are written; InputError where there is none."""
     where = pipeline.input
     if where.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
     found = find_studies(
         where.path, reference=where.reference, channels=where.channels, series=where.series
     )
-    output = pipeline.output_options.path or Path("out") / pipeline.name
-    return found, output, pipeline_digest(pipeline)
+    return Names.of(pipeline).found(found)
+
+
+def output_of(pipeline: Pipeline) -> Path:
+    """Where a pipeline's results go."""
+    return pipeline.output_options.path or Path("out") / pipeline.name

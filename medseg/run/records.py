@@ -12,8 +12,10 @@ from typing import Any
 
 from medseg.errors import Caution, MedsegError
 from medseg.image import LabelMap, Study
-from medseg.io import ReadOptions, digests_of, sha256_of, write_atomically
+from medseg.io import digests_of, sha256_of, write_atomically
 from medseg.metrics import Measure
+from medseg.pipeline import Pipeline
+from medseg.run.privacy import Names
 
 Record = dict[str, Any]
 _PACKAGES = ("medseg", "torch", "monai", "numpy", "scipy", "connected-components-3d", "isal")
@@ -83,7 +85,7 @@ def measured(measures: Iterable[Measure]) -> list[dict[str, Any]]:
 
 
 def still_stands(
-    record: Record | None, study: Study, options: ReadOptions, pipeline_digest: str, mask: Path
+    record: Record | None, study: Study, pipeline: Pipeline, pipeline_digest: str, mask: Path
 ) -> bool:
     """Whether a mask was made by this pipeline from these very files, and is whole."""
     if record is None or record.get("state") != "done":
@@ -93,6 +95,7 @@ def still_stands(
     try:
         if sha256_of(mask) != record["mask"]["sha256"]:
             return False
-        return bool(dict(digests_of(study, options)) == record["inputs"])
+        inputs = Names.of(pipeline).inputs(digests_of(study, pipeline.input))
+        return bool(inputs == record["inputs"])
     except (OSError, KeyError, MedsegError):
         return False

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from medseg.execution.crew import machine_gib
 from medseg.inference import Limits
 from medseg.pipeline import Pipeline, Site
 from medseg.step import Step
@@ -48,8 +49,14 @@ def _moved(step: Any, device: str) -> Step:
 
 
 def limits_of(site: Site) -> Limits:
-    """The site's limits; where it says nothing of memory, nine tenths of the machine's."""
+    """The site's limits; where it says nothing of memory, each worker's part of nine tenths."""
     if site.limits.memory_gib is not None:
         return site.limits
-    all_of_it = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return replace(site.limits, memory_gib=0.9 * all_of_it)
+    return replace(site.limits, memory_gib=0.9 * machine_gib() / len(site.places))
+
+
+def place_of(site: Site, device: str) -> Site:
+    """The site as one worker has it: with one device, and its part of threads and memory."""
+    threads = site.threads or max(1, len(os.sched_getaffinity(0)) // len(site.places))
+    limits = replace(limits_of(site), seconds=None)
+    return Site(device=device, threads=threads, limits=limits)

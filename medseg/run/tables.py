@@ -43,12 +43,13 @@ def write_tables(output: Path, records: Sequence[Record]) -> Mapping[str, Any]:
     ]
     columns = ["study", *(["frame"] if many else []), "label", "volume_ml"]
     write_atomically(output / "volumes.csv", csv_bytes(columns, volumes))
-    measures = [
-        (record["study"], Measure(**one)) for record in done for one in record.get("metrics", [])
-    ]
+    measures = [(record["study"], Measure(**one)) for record in done for one in _metrics(record)]
     if measures:
         write_metrics(output, measures)
-    return _write_summary(output, records, [measure for _, measure in measures])
+    summary = summed(records)
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(output / "summary.json", text.encode())
+    return summary
 
 
 def write_metrics(output: Path, measures: Iterable[tuple[str, Measure]]) -> None:
@@ -59,20 +60,22 @@ def write_metrics(output: Path, measures: Iterable[tuple[str, Measure]]) -> None
     )
 
 
-def _write_summary(
-    output: Path, records: Sequence[Record], measures: Sequence[Measure]
-) -> Mapping[str, Any]:
+def summed(records: Sequence[Record]) -> dict[str, Any]:
+    """What summary.json says of a run."""
     failures = {r["study"]: r["error"]["code"] for r in records if r["state"] == "failed"}
-    summary = {
+    measures = [Measure(**one) for r in records if r["state"] == "done" for one in _metrics(r)]
+    return {
         "studies": len(records),
         "done": len(records) - len(failures),
         "failed": failures,
         "mean_volume_ml": _mean_volumes(records),
         "metrics": summarise(measures),
     }
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(output / "summary.json", text.encode())
-    return summary
+
+
+def _metrics(record: Record) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = record.get("metrics", [])
+    return found
 
 
 def _mean_volumes(records: Sequence[Record]) -> dict[str, float]:

@@ -55,16 +55,20 @@ def run(  # noqa: PLR0913 - as many as the command line has
     output: Named | None = None,
     site: Site | Named | None = None,
     overwrite: bool = False,
+    shard: str | None = None,
     watch: Watch = unheard,
 ) -> RunSummary:
     """Segment scans by a pipeline, a YAML file or a model folder; as ``medseg run`` does.
 
+    ``shard`` is one of several, such as 3/8, or any: ``medseg.run.whole.merge`` makes the tables.
     Raises MedsegError where nothing can be started; a study's own failure is in its outcome.
     """
     from medseg.run.predict import predict
+    from medseg.run.shards import Shard
 
     chosen = asked(pipeline, input=input, reference=reference, output=output)
-    return predict(chosen, _site(site), overwrite=overwrite, watch=watch)
+    part = None if shard is None else Shard.named(shard)
+    return predict(chosen, _site(site), overwrite=overwrite, shard=part, watch=watch)
 
 
 def train(  # noqa: PLR0913 - as many as the command line has

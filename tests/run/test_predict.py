@@ -15,6 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from support.runs import everything, states
 from support.studies import ball_studies, save
 
 from medseg.errors import InputError, OutputError
@@ -28,25 +29,6 @@ from medseg.step import Step
 
 def run(path: Path, output: Path, **options: object) -> RunSummary:
     return predict(replace(load_pipeline(path), output=output), **options)  # type: ignore[arg-type]
-
-
-def everything(output: Path) -> dict[str, bytes]:
-    """All files of a run; the records without their seconds, which no two runs share."""
-    found = {}
-    for path in sorted(output.rglob("*")):
-        if not path.is_file() or path.name.startswith("."):
-            continue
-        data = path.read_bytes()
-        if path.suffix == ".json" and path.parent.name == "studies":
-            record = json.loads(data)
-            record.pop("seconds", None)
-            data = json.dumps(record).encode()
-        found[str(path.relative_to(output))] = data
-    return found
-
-
-def states(summary: RunSummary) -> list[str]:
-    return [outcome.state for outcome in summary.outcomes]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

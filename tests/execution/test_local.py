@@ -1,0 +1,225 @@
+"""Workers that are killed, hang, eat memory or crash: one item is lost, told why, no other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from support.crews import dying, making, refusing
+
+from medseg.errors import MedsegError, OutputError
+from medseg.execution import Crew, Outcome, supervised
+
+Ended = dict[str, Outcome[str, str]]
+
+
+def unheard(item: str, event: Any) -> None:
+    del item, event
+
+
+def crew(count: int = 1, **options: Any) -> Crew[str, str]:
+    places = tuple(f"place {number}" for number in range(count))
+    return Crew(making, places, beat_seconds=0.2, **options)
+
+
+def done(
+    asked: Crew[str, str],
+    items: Iterable[str],
+    hear: Callable[[str, Any], object] = unheard,
+) -> Ended:
+    return {outcome.item: outcome for outcome in supervised(asked, items, hear)}
+
+
+def code(outcome: Outcome[str, str]) -> str:
+    assert outcome.error is not None
+    return outcome.error.code
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def gone(pid: int, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def test_two_workers_do_everything_and_tell_of_it_in_order_of_finishing() -> None:
+    heard: list[tuple[str, Any]] = []
+    items = ["sleep 0.4 long", *(f"sleep 0.01 {number}" for number in range(6))]
+    outcomes = list(supervised(crew(2), items, lambda item, event: heard.append((item, event))))
+    assert sorted(outcome.item for outcome in outcomes) == sorted(items)
+    assert all(outcome.error is None for outcome in outcomes)
+    assert {(item, f"begun {item}") for item in items} == set(heard)
+    by = {str(outcome.result).rpartition(" by ")[2] for outcome in outcomes}
+    assert 1 <= len(by) <= 2
+    assert str(os.getpid()) not in by
+    long = next(outcome for outcome in outcomes if "long" in outcome.item)
+    assert long.seconds >= 0.4
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_does_one_item_after_the_other_in_the_same_process() -> None:
+    found = done(crew(), ["a", "b", "fail x.nii", "c"])
+    pids = {str(found[item].result).rpartition(" ")[2] for item in "abc"}
+    assert len(pids) == 1
+    assert code(found["fail x.nii"]) == "E_TRUNCATED"
+    assert "x.nii" in str(found["fail x.nii"].error)
+
+
+def test_whoever_kills_hangs_or_eats_memory_is_explained_and_all_others_are_done() -> None:
+    bad = ["die", "hang", "eat", "crash", "exit 7"]
+    good = [f"sleep 0.01 {number}" for number in range(12)]
+    items = [*good[:3], *bad[:2], *good[3:6], *bad[2:], *good[6:]]
+    found = done(crew(2, seconds=6, memory_gib=0.15), items)
+    assert {item for item in found if found[item].error is None} == set(good)
+    assert {item: code(found[item]) for item in bad} == {
+        "die": "E_WORKER_DIED",
+        "hang": "E_TIMEOUT",
+        "eat": "E_MEMORY",
+        "crash": "E_WORKER_DIED",
+        "exit 7": "E_WORKER_DIED",
+    }
+    said = {item: str(found[item].error) for item in bad}
+    assert "killed from outside, likely out of memory" in said["die"]
+    assert "GiB of the machine's" in said["die"]
+    assert "at the second attempt too" in said["die"]
+    assert "limits.seconds, 6" in said["hang"]
+    assert "it may take 0.15" in said["eat"]
+    assert "SIGSEGV" in said["crash"]
+    assert "exit code 7" in said["exit 7"]
+
+
+def test_what_dies_once_is_done_at_the_second_attempt() -> None:
+    found = done(crew(), ["a", "die_once", "b"])
+    assert all(outcome.error is None for outcome in found.values())
+    assert str(found["die_once"].result).endswith("again")
+
+
+def test_a_device_that_is_lost_costs_a_new_process_and_nothing_else() -> None:
+    found = done(crew(), ["lose", "b"])
+    assert str(found["lose"].result).endswith("again")
+    assert found["b"].error is None
+
+
+def test_one_of_two_workers_killed_from_outside_loses_nothing() -> None:
+    killed: list[int] = []
+
+    def hear(item: str, event: Any) -> None:
+        del event
+        children = [child.pid or 0 for child in multiprocessing.active_children()]
+        if item == "sleep 0.3 2" and not killed:
+            killed.append(min(children))
+            os.kill(killed[0], signal.SIGKILL)
+
+    found = done(crew(2), [f"sleep 0.3 {number}" for number in range(6)], hear)
+    assert killed
+    assert len(found) == 6
+    assert all(outcome.error is None for outcome in found.values())
+
+
+def test_a_worker_that_stands_still_is_noticed_by_its_silence() -> None:
+    found = done(crew(silent_seconds=3), ["a", "stop", "b"])
+    assert code(found["stop"]) == "E_WORKER_DIED"
+    assert "no sign for 3 s" in str(found["stop"].error)
+    assert found["a"].error is found["b"].error is None
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "said"),
+    [
+        ("full out", OutputError, "E_DISK_FULL"),
+        ("bug", ZeroDivisionError, "a bug"),
+        ("absent x", FileNotFoundError, "a bug, too"),
+        ("odd_bug", RuntimeError, "holds what cannot be sent"),
+    ],
+)
+def test_what_would_befall_every_item_flies_out_of_workers_too(
+    item: str, error: type[Exception], said: str
+) -> None:
+    outcomes = supervised(crew(), ["a", item, "b"], unheard)
+    assert next(outcomes).item == "a"
+    with pytest.raises(error, match=said) as caught:
+        next(outcomes)
+    assert "in a worker process" in "".join(caught.value.__notes__)
+    assert multiprocessing.active_children() == []
+
+
+def test_workers_that_cannot_begin_end_the_run_with_the_reason() -> None:
+    with pytest.raises(OutputError, match="E_PERMISSION"):
+        done(Crew(refusing, ("cpu",)), ["a"])
+    with pytest.raises(MedsegError, match=r"no worker could be started: .* exit code 3"):
+        done(Crew(dying, ("cpu",)), ["a"])
+
+
+def test_items_are_taken_as_workers_are_free() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[str]:
+        for number in range(50):
+            taken.append(number)
+            yield f"{number}"
+
+    outcomes = supervised(crew(), items(), unheard)
+    next(outcomes)
+    assert len(taken) <= 4
+    outcomes.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+
+
+def test_nothing_to_do_starts_no_process() -> None:
+    assert done(crew(2), []) == {}
+
+
+PARENT = """
+import sys
+from support.crews import making
+from medseg.execution import Crew, supervised
+
+if __name__ == "__main__":
+    for _ in supervised(Crew(making, ("a", "b")), sys.argv[1:], lambda item, event: None):
+        pass
+"""
+
+
+def test_workers_of_a_caller_that_was_killed_do_not_live_on(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    marks = [tmp_path / "one", tmp_path / "two"]
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+    told = [sys.executable, str(script), *(f"touch {mark}" for mark in marks)]
+    caller = subprocess.Popen(told, env={**os.environ, "PYTHONPATH": path})
+    deadline = time.monotonic() + 60
+    while not all(mark.is_file() and mark.read_text() for mark in marks):
+        assert time.monotonic() < deadline, "the workers never began"
+        time.sleep(0.02)
+    caller.kill()
+    caller.wait()
+    assert all(gone(int(mark.read_text())) for mark in marks)
+
+
+def test_studies_and_errors_can_be_sent() -> None:
+    from medseg.errors import Complaint, PipelineError
+    from medseg.image import Study
+
+    study = Study("a", (Path("a.nii"),), None, {"site": "here"})
+    assert pickle.loads(pickle.dumps(study)) == study
+    error = PipelineError("E_CONFIG", "one", "p", (Complaint("p", 1, 1, "k", "m"),))
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.complaints) == (str(error), error.complaints)
