@@ -16,6 +16,7 @@ from medseg.cli.change import convert
 from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
+from medseg.cli.report import report
 from medseg.cli.work import run, train
 from medseg.errors import MedsegError
 
@@ -61,6 +62,6 @@ def main() -> None:
     """
 
 
-COMMANDS = (run, plan, train, evaluate, convert, check, ls, steps, models, schema, doctor)
+COMMANDS = (run, plan, train, evaluate, report, convert, check, ls, steps, models, schema, doctor)
 for command in COMMANDS:
     main.add_command(command)

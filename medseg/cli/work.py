@@ -20,6 +20,7 @@ FAILED = 1
 @setting
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--overwrite", is_flag=True, help="Do finished studies again.")
+@click.option("--report", is_flag=True, help="Write pages as well: OUTPUT/report/index.html.")
 @click.pass_context
 def run(  # noqa: PLR0913 - each is an option of the command line
     ctx: click.Context,
@@ -33,6 +34,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     settings: tuple[str, ...],
     dry_run: bool,
     overwrite: bool,
+    report: bool,
 ) -> None:
     """Segment scans by PIPELINE, a YAML file or a model folder.
 
@@ -48,6 +50,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
 
         tell_plan(plan(wanted, overwrite=overwrite))
         return
+    if report:
+        from medseg.run.report import check_packages
+
+        check_packages()
     from medseg.cli.progress import watching
     from medseg.cli.tables import tell_run
     from medseg.run.predict import predict
@@ -55,6 +61,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     with watching() as watch:
         summary = predict(wanted, chosen, overwrite=overwrite, watch=watch)
     tell_run(summary)
+    if report:
+        from medseg.cli.report import tell_written
+
+        tell_written(summary.output)
     if summary.failures:
         ctx.exit(FAILED)
 

@@ -18,6 +18,7 @@ from medseg.run.instances import write_instances
 from medseg.run.job import Job, mask_path
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
 from medseg.run.site import settled
+from medseg.run.sources import Sources, write_sources
 from medseg.run.tables import write_tables
 
 
@@ -103,7 +104,19 @@ def predict(
             records = [dict(outcome.record) for outcome in outcomes]
             summary = write_tables(output, records)
             write_instances(output, records)
+            write_sources(output, _sources(pipeline))
     return RunSummary(output, tuple(outcomes), summary)
+
+
+def _sources(pipeline: Pipeline) -> Sources:
+    where = pipeline.input
+    return Sources(
+        where.path,
+        where.reference,
+        channels=tuple(where.channels),
+        labels=pipeline.labels,
+        options=where,
+    )
 
 
 def _work_through(job: Job, found: Found, outcomes: list[StudyOutcome]) -> None:

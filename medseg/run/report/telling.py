@@ -1,0 +1,238 @@
+"""Rows of the report's tables: cells with what is shown and what they are sorted by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from medseg.metrics import METRICS
+from medseg.run.records import Record
+from medseg.run.report.gathering import Gathered, higher_is_better, values_of
+from medseg.run.report.plots import metric_label
+
+_FEW = 4
+_NONE = "–"
+Defined = list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, what a column is sorted by (None: last), and a note for the pointer."""
+
+    text: str
+    key: float | str | None = None
+    note: str = ""
+    number: bool = True
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A value as it is shown; a dash where there is none."""
+    return _NONE if value is None else f"{value:.{digits}f}"
+
+
+def headings(found: Gathered) -> list[str]:
+    """The cohort table's columns after study and flags."""
+    told = []
+    for run in found.runs:
+        who = f"{run.name}: " if run.name else ""
+        told += [f"{who}{name}" for name in _columns(found)]
+    return told
+
+
+def cells(found: Gathered, study: str) -> list[Cell]:
+    """The cohort table's row of a study, after study and flags."""
+    told: list[Cell] = []
+    for run in found.runs:
+        told += _of_run(found, run.records.get(study, {}))
+    return told
+
+
+def _columns(found: Gathered) -> list[str]:
+    metric, distance = found.headline, _distance(found)
+    if metric is None:
+        return [f"{label}, ml" for label in found.labels[:_FEW]]
+    name = metric_label(metric)
+    few = len(found.labels) <= _FEW
+    told = [f"{name} {label}" for label in found.labels] if few else [f"mean {name}"]
+    told += [] if few else [f"worst {name}"]
+    return [*told, f"largest {metric_label(distance)}"] if distance else told
+
+
+def _distance(found: Gathered) -> str | None:
+    return next((m for m in found.metrics if m.startswith(("hd95", "hd", "assd"))), None)
+
+
+def _of_run(found: Gathered, record: Record) -> list[Cell]:
+    metric, distance = found.headline, _distance(found)
+    if metric is None:
+        volumes = (record.get("volumes_ml") or [{}])[0]
+        return [_cell(volumes.get(label), 2) for label in found.labels[:_FEW]]
+    values = values_of(record, metric)
+    if len(found.labels) <= _FEW:
+        told = [_cell(values.get(label)) for label in found.labels]
+    else:
+        known = {label: value for label, value in values.items() if value is not None}
+        worst = min if higher_is_better(metric) else max
+        name = worst(known, key=lambda label: known[label]) if known else ""
+        told = [_cell(fmean(known.values()) if known else None), _cell(known.get(name), 3, name)]
+    if distance is not None:
+        far = {label: v for label, v in values_of(record, distance).items() if v is not None}
+        label = max(far, key=lambda one: far[one]) if far else ""
+        told.append(_cell(far.get(label), 1, label))
+    return told
+
+
+def _cell(value: float | None, digits: int = 3, note: str = "") -> Cell:
+    return Cell(number(value, digits), value, note)
+
+
+def flags(found: Gathered, study: str) -> list[dict[str, str]]:
+    """Errors and warnings of a study, each once, with the run that has them."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for run in found.runs:
+        record = run.records.get(study)
+        if record is None:
+            told.setdefault(("absent", "the run has no such study"), []).append(run.name)
+            continue
+        if record["state"] == "failed":
+            error = record["error"]
+            told.setdefault((error["code"], error["message"]), []).append(run.name)
+        for one in record.get("warnings", []):
+            told.setdefault((one["code"], one["message"]), []).append(run.name)
+    return [
+        {
+            "code": code.removeprefix("W_").removeprefix("E_").replace("_", " ").lower(),
+            "full": code,
+            "message": message,
+            "runs": ", ".join(name for name in runs if name),
+            "kind": "failed" if code.startswith("E_") else "flag",
+        }
+        for (code, message), runs in told.items()
+    ]
+
+
+def volumes(found: Gathered, study: str) -> list[dict[str, Any]]:
+    """By label: the reference's volume, and each run's with its difference, in ml."""
+    records = [run.records.get(study, {}) for run in found.runs]
+    truth: Mapping[str, float] = next(
+        (r["reference_volumes_ml"] for r in records if r.get("reference_volumes_ml")), {}
+    )
+    told = []
+    for label in found.labels:
+        wanted = truth.get(label)
+        mine = [(r.get("volumes_ml") or [{}])[0].get(label) for r in records]
+        told.append(
+            {
+                "label": label,
+                "reference": number(wanted, 2),
+                "runs": [number(one, 2) for one in mine],
+                "differences": [
+                    "" if one is None or wanted is None else f"{one - wanted:+.2f}" for one in mine
+                ],
+            }
+        )
+    return told
+
+
+def measures(found: Gathered, study: str) -> list[dict[str, Any]]:
+    """By label and metric: each run's value, or the reason why there is none."""
+    by_run = [
+        {(m["label"], m["metric"]): m for m in run.records.get(study, {}).get("metrics", [])}
+        for run in found.runs
+    ]
+    places = dict.fromkeys(place for known in by_run for place in known)
+    return [
+        {"label": label, "metric": metric_label(metric), "values": [
+            _value(known.get((label, metric))) for known in by_run
+        ]}
+        for label, metric in places
+    ]  # fmt: skip
+
+
+def _value(measure: Mapping[str, Any] | None) -> str:
+    if measure is None:
+        return _NONE
+    value: float | None = measure["value"]
+    return str(measure["reason"]).replace("_", " ") if value is None else number(value)
+
+
+def statistics(found: Gathered) -> list[dict[str, Any]]:
+    """By run, label and metric: mean with its interval, median, SD and over how many."""
+    rows = []
+    for run in found.runs:
+        for label, metrics in run.statistics.get("metrics", {}).items():
+            for metric, one in metrics.items():
+                why = ", ".join(
+                    f"{n} {w.replace('_', ' ')}" for w, n in one.get("undefined", {}).items()
+                )
+                rows.append({
+                    "run": run.name, "label": label, "metric": metric_label(metric),
+                    "mean": number(one["mean"]), "low": number(one["low"]),
+                    "high": number(one["high"]), "median": number(one["median"]),
+                    "sd": number(one["sd"]), "n": one["n"], "undefined": why,
+                })  # fmt: skip
+    return rows
+
+
+def differences(found: Gathered) -> list[dict[str, Any]]:
+    """Pairs of runs: the mean difference, its interval and the corrected p-value."""
+    return [
+        {
+            "pair": f"{one['one']} less {one['other']}",
+            "label": one["label"],
+            "metric": metric_label(one["metric"]),
+            "n": one["n"],
+            "mean": _signed(one["mean"]),
+            "low": _signed(one["low"]),
+            "high": _signed(one["high"]),
+            "p": _p(one["p_holm"]),
+        }
+        for one in found.differences
+    ]
+
+
+def _signed(value: float | None) -> str:
+    return _NONE if value is None else f"{value:+.3f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return _NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def agreement(found: Gathered) -> list[dict[str, Any]]:
+    """By run and label: bias and limits of volumes, and their ICC."""
+    rows = []
+    for run in found.runs:
+        for label, one in run.statistics.get("volumes_ml", {}).items():
+            limits, icc = one.get("bland_altman") or {}, one.get("icc") or {}
+            rows.append({
+                "run": run.name, "label": label, "bias": _signed(limits.get("bias")),
+                "low": _signed(limits.get("low")), "high": _signed(limits.get("high")),
+                "icc": number(icc.get("value")), "icc_low": number(icc.get("low")),
+                "icc_high": number(icc.get("high")), "n": limits.get("n", 0),
+            })  # fmt: skip
+    return rows
+
+
+def definitions(found: Gathered) -> Defined:
+    """What each metric of the report is, in the words of its own documentation."""
+    from medseg.pipeline.schema import docstring
+
+    told: dict[str, tuple[str, list[str]]] = {}
+    for metric in found.metrics:
+        name = max((key for key in METRICS if _is_of(metric, key)), key=len, default=None)
+        if name is None:
+            continue
+        text = " ".join(docstring(METRICS[name]).replace("``", "").split())
+        told.setdefault(name, (text, []))[1].append(metric)
+    return [(f"{name}: {', '.join(results)}", [text]) for name, (text, results) in told.items()]
+
+
+def _is_of(metric: str, name: str) -> bool:
+    if name == "lesions":
+        return metric.startswith(("lesion", "panoptic", "false_positive"))
+    return metric == name or metric.startswith(f"{name}_")
