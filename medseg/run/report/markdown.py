@@ -28,7 +28,7 @@ def markdown(found: Gathered, head: dict[str, Any], drawings: Sequence[Drawing])
     rows = [
         {
             "study": study,
-            **dict(zip(telling.headings(found), _texts(found, study), strict=True)),
+            **dict(zip(_headings(found), _texts(found, study), strict=True)),
             "flags": ", ".join(one["full"] for one in telling.flags(found, study)),
         }
         for study in found.studies
@@ -38,6 +38,11 @@ def markdown(found: Gathered, head: dict[str, Any], drawings: Sequence[Drawing])
                                   telling.definitions(found))]  # fmt: skip
     parts += ["## Provenance", *(f"- {plain(k)}: {plain(v)}" for k, v in head["provenance"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _headings(found: Gathered) -> list[str]:
+    names = telling.headings(found)
+    return [f"{run.name}: {name}" if run.name else name for run in found.runs for name in names]
 
 
 def _texts(found: Gathered, study: str) -> list[str]:

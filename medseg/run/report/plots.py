@@ -11,6 +11,7 @@ import numpy as np
 
 from medseg.metrics.statistics import bland_altman
 from medseg.run.report.gathering import Gathered, RunSaid, higher_is_better, values_of
+from medseg.run.report.words import metric_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -215,17 +216,6 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
     return figure, f"{told} are equal; above it the second is higher."
 
 
-_TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
-_LENGTHS = ("hd", "hd95", "assd", "msd", "centroid")
-
-
-def metric_label(metric: str) -> str:
-    """How a result is called beside an axis: ``hd95_surfels`` is HD95 (surfels), mm."""
-    first, _, rest = metric.partition("_")
-    if first not in _TITLES:
-        return metric.replace("_", " ")
-    told = f"{_TITLES[first]} ({rest.replace('_', ' ')})" if rest else _TITLES[first]
-    return f"{told}, mm" if first in _LENGTHS else told
 
 
 def captions(drawings: Sequence[Drawing]) -> list[dict[str, Any]]:

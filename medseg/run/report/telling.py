@@ -10,7 +10,8 @@ from typing import Any
 from medseg.metrics import METRICS
 from medseg.run.records import Record
 from medseg.run.report.gathering import Gathered, higher_is_better, values_of
-from medseg.run.report.plots import metric_label
+from medseg.run.report.plots import shown_metrics
+from medseg.run.report.words import metric_label
 
 _FEW = 4
 _NONE = "–"
@@ -33,12 +34,29 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def headings(found: Gathered) -> list[str]:
-    """The cohort table's columns after study and flags."""
-    told = []
-    for run in found.runs:
-        who = f"{run.name}: " if run.name else ""
-        told += [f"{who}{name}" for name in _columns(found)]
-    return told
+    """The cohort table's columns of each run, after study and flags."""
+    return _columns(found)
+
+
+def glance(found: Gathered) -> list[dict[str, Any]]:
+    """By label and run, the means of the few metrics that matter most, with their intervals."""
+    metrics = shown_metrics(found)
+    rows = []
+    for label in found.labels:
+        for run in found.runs:
+            known = run.statistics.get("metrics", {}).get(label, {})
+            values = [_with_interval(known.get(metric)) for metric in metrics]
+            if any(values):
+                rows.append({"label": label, "run": run.name or "prediction", "values": values})
+    return rows
+
+
+def _with_interval(one: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    if one is None or one["mean"] is None:
+        return None
+    low, high = one["low"], one["high"]
+    around = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    return number(one["mean"]), around
 
 
 def cells(found: Gathered, study: str) -> list[Cell]:
@@ -142,7 +160,9 @@ def measures(found: Gathered, study: str) -> list[dict[str, Any]]:
         {(m["label"], m["metric"]): m for m in run.records.get(study, {}).get("metrics", [])}
         for run in found.runs
     ]
-    places = dict.fromkeys(place for known in by_run for place in known)
+    known_places = dict.fromkeys(place for known in by_run for place in known)
+    order = {label: number for number, label in enumerate(found.labels)}
+    places = sorted(known_places, key=lambda place: order.get(place[0], len(order)))
     return [
         {"label": label, "metric": metric_label(metric), "values": [
             _value(known.get((label, metric))) for known in by_run

@@ -20,7 +20,7 @@ PACKAGE, VERSION = "@niivue/niivue", "0.69.0"
 _SHA512 = "YMjQvJgD1W2b7DuoxkwlC4VxbrgIePRJ5qyQzXKxi2v2MBVg285P/CIQyg46oDDGDIcaNlbd+MhtO/edMbXJkA=="
 _INSIDE = "package/dist/niivue.umd.js"
 _SECONDS = 120
-FOLDER = Path(__file__).parent / "viewer"
+FOLDER = Path(__file__).parent / "niivue"
 SCRIPT = "niivue.js"
 LICENCE = "LICENSE.niivue.txt"
 

@@ -22,10 +22,11 @@ from medseg.run.report.gathering import Gathered, RunSaid, gathered
 from medseg.run.report.markdown import markdown
 from medseg.run.report.material import Files, Material, material
 from medseg.run.report.pages import page
-from medseg.run.report.plots import Drawing, captions, figures
+from medseg.run.report.plots import Drawing, captions, figures, shown_metrics
 from medseg.run.report.slices import chosen, framed, window_of
 from medseg.run.report.viewer import volumes
 from medseg.run.report.viewer_files import FOLDER, LICENCE, SCRIPT, viewer_script
+from medseg.run.report.words import intensity, metric_label
 
 _PACKAGES = ("jinja2", "matplotlib")
 
@@ -137,7 +138,7 @@ class _Studies:
             pictures=_by_reason(pictures),
             layers=layers,
             legend=_legend(found, shown),
-            window=window,
+            window=window and (intensity(window.low), intensity(window.high), window.how),
             notes=shown.notes if shown is not None else (_GONE,),
             flags=telling.flags(found, study),
             runs=[run.name or "prediction" for run in found.runs],
@@ -249,6 +250,10 @@ def _index(
         False,
         **head,
         headings=telling.headings(found),
+        runs=[run.name for run in found.runs],
+        flagged=any(one["flags"] for one in studies),
+        glance=telling.glance(found),
+        glanced=[metric_label(metric) for metric in shown_metrics(found)],
         studies=studies,
         figures=captions(drawings),
         statistics=telling.statistics(found),
@@ -256,5 +261,5 @@ def _index(
         agreement=telling.agreement(found),
         definitions=telling.definitions(found),
         several=len(found.runs) > 1,
-        headline=telling.metric_label(found.headline) if found.headline else "",
+        headline=metric_label(found.headline) if found.headline else "",
     )

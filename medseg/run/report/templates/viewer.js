@@ -57,6 +57,7 @@
     start.hidden = true;
   }
   start.addEventListener("click", function () { open().catch(trouble); });
+  if (location.hash === "#viewer-open") { open().catch(trouble); }
   document.getElementById("filled").addEventListener("change", function () {
     if (viewer) { painted(); }
   });
