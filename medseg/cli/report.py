@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 @click.argument("output", type=ANY_PATH)
 @click.option("--scans", type=ANY_PATH, help="The scans, where they are not where they were.")
 @click.option("--reference", type=ANY_PATH, help="The references, likewise.")
-@click.option("--predictions", type=ANY_PATH, help="The masks that were evaluated, likewise.")
+@click.option(
+    "--predictions",
+    multiple=True,
+    metavar="[RUN=]PATH",
+    help="The masks that were evaluated, likewise; of several runs as a=DIR, several times.",
+)
 def report(
-    output: Path, scans: Path | None, reference: Path | None, predictions: Path | None
+    output: Path, scans: Path | None, reference: Path | None, predictions: tuple[str, ...]
 ) -> None:
     """Write OUTPUT/report/index.html of what 'run' or 'evaluate' left in OUTPUT.
 
@@ -29,7 +34,14 @@ def report(
     """
     from medseg.run.report import Elsewhere
 
-    tell_written(output, Elsewhere(scans, reference, predictions))
+    masks = dict(map(_parted, predictions))
+    tell_written(output, Elsewhere(scans, reference, masks))
+
+
+def _parted(said: str) -> tuple[str, Path]:
+    """``run=path``, or the path of the only run."""
+    name, equals, path = said.partition("=")
+    return (name, Path(path)) if equals and "/" not in name else ("", Path(said))
 
 
 def tell_written(output: Path, where: Elsewhere | None = None) -> None:

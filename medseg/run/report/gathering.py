@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Gathered:
     studies: tuple[str, ...]
     differences: Sequence[Mapping[str, Any]] = ()
 
-    @property
+    @cached_property
     def files(self) -> Mapping[str, str]:
         """For each study the stem of its page."""
         places = {name: place for place, name in enumerate(sorted(self.studies), 1)}
@@ -51,12 +52,12 @@ class Gathered:
             for name, place in places.items()
         }
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The names of all results, in the order in which they occur."""
         return tuple(dict.fromkeys(one["metric"] for one in self._measures()))
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of all labels, in the order in which they occur."""
         named = (
@@ -68,7 +69,7 @@ class Gathered:
         )
         return tuple(dict.fromkeys(named))
 
-    @property
+    @cached_property
     def headline(self) -> str | None:
         """The metric that orders studies: Dice, or what there is in its place."""
         known = self.metrics
@@ -131,8 +132,8 @@ def _run(name: str, folder: Path) -> RunSaid | None:
     records = {}
     for path in sorted((folder / "studies").glob("*.json")):
         record = _json(path)
-        if record is not None and isinstance(record.get("study"), str) and "pairs" not in record:
-            records[record["study"]] = record
+        if record is not None and {"study", "state"} <= record.keys() and "pairs" not in record:
+            records[str(record["study"])] = record
     if not records:
         return None
     statistics = _json(folder / "statistics.json") or {}

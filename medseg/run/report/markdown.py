@@ -6,38 +6,41 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from medseg.run.report import telling
+from medseg.run.report import results, telling
 from medseg.run.report.gathering import Gathered
 from medseg.run.report.plots import Drawing
+
+_RESULT = ("run", "label", "metric", "mean", "low", "high", "median", "sd", "n", "undefined")
+_PAIR = ("pair", "metric", "label", "n", "mean", "low", "high", "p")
+_VOLUME = ("run", "label", "n", "bias", "low", "high", "icc", "icc_low", "icc_high")
 
 
 def markdown(found: Gathered, head: dict[str, Any], drawings: Sequence[Drawing]) -> str:
     """The report as Markdown; names are escaped, so that they stay text."""
     parts = [f"# {plain(head['title'])}", f"**Intended use.** {head['intended_use']}"]
-    parts.append(f"{head['summary']}")
-    columns = ("run", "label", "metric", "mean", "low", "high", "median", "sd", "n", "undefined")
-    if rows := telling.statistics(found):
-        parts += ["## Results", f"The interval is the {head['interval']}.", table(columns, rows)]
-    if rows := telling.differences(found):
-        columns = ("pair", "metric", "label", "n", "mean", "low", "high", "p")
-        parts += ["## Runs compared", table(columns, rows)]
-    if rows := telling.agreement(found):
-        columns = ("run", "label", "n", "bias", "low", "high", "icc", "icc_low", "icc_high")
-        parts += ["## Volumes, ml", table(columns, rows)]
+    parts.append(plain(head["summary"]))
+    if rows := results.statistics(found):
+        parts += ["## Results", f"The interval is the {head['interval']}.", table(_RESULT, rows)]
+    if rows := results.differences(found):
+        parts += ["## Runs compared", table(_PAIR, rows)]
+    if rows := results.agreement(found):
+        parts += ["## Volumes, ml", table(_VOLUME, rows)]
     parts += [f"![{plain(one.caption)}](figures/{one.stem}.svg)" for one in drawings]
-    rows = [
-        {
-            "study": study,
-            **dict(zip(_headings(found), _texts(found, study), strict=True)),
-            "flags": ", ".join(one["full"] for one in telling.flags(found, study)),
-        }
-        for study in found.studies
-    ]
-    parts += ["## Studies, worst first", table(list(rows[0]), rows)]
-    parts += ["## Definitions", *(f"- **{plain(n)}**: {plain(' '.join(t))}" for n, t in
-                                  telling.definitions(found))]  # fmt: skip
+    studies = [_study(found, study) for study in found.studies]
+    parts += ["## Studies, worst first", table(list(studies[0]), studies)]
+    told = (f"- **{plain(name)}**: {plain(text)}" for name, text in results.definitions(found))
+    parts += ["## Definitions", *told]
     parts += ["## Provenance", *(f"- {plain(k)}: {plain(v)}" for k, v in head["provenance"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _study(found: Gathered, study: str) -> dict[str, Any]:
+    flags = ", ".join(one["full"] for one in telling.flags(found, study))
+    return {
+        "study": study,
+        **dict(zip(_headings(found), _texts(found, study), strict=True)),
+        "flags": flags,
+    }
 
 
 def _headings(found: Gathered) -> list[str]:

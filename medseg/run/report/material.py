@@ -109,7 +109,7 @@ def material(study: str, files: Mapping[str, Files]) -> Material | None:
             grid = found.grid
     if grid is None or not masks:
         return None
-    return _turned(grid, scan, reference, masks, tuple(dict.fromkeys(notes)))
+    return on_one_grid(grid, scan, reference, masks, tuple(dict.fromkeys(notes)))
 
 
 def _labels(record: Record, sources: Sources) -> Labels | None:
@@ -150,13 +150,14 @@ def _mask(
         return None
 
 
-def _turned(
+def on_one_grid(
     grid: Grid,
     scan: Volume | None,
     reference: LabelMap | None,
     masks: Mapping[str, LabelMap],
     notes: tuple[str, ...],
 ) -> Material:
+    """All on ``grid`` turned to RAS order; nothing is resampled that only lies otherwise."""
     image = None
     turned = grid.oriented("RAS")
     if scan is not None:

@@ -19,11 +19,15 @@ def page(template: str, viewer: bool, **said: Any) -> bytes:
     """A page of a template. ``viewer`` lets the viewer's own file in as well."""
     style, scripts = part("report.css"), [part("report.js")]
     scripts += [part("viewer.js")] if viewer else []
-    text = environment().get_template(template).render(
-        style=_markup(style),
-        scripts=[_markup(script) for script in scripts],
-        policy=_policy(style, scripts, viewer),
-        **said,
+    text = (
+        environment()
+        .get_template(template)
+        .render(
+            style=_markup(style),
+            scripts=[_markup(script) for script in scripts],
+            policy=_policy(style, scripts, viewer),
+            **said,
+        )
     )
     return text.encode()
 
@@ -70,4 +74,4 @@ def _hash(text: str) -> str:
 def _markup(text: str) -> Any:
     from markupsafe import Markup
 
-    return Markup(text)  # noqa: S704 - our own files
+    return Markup(text)

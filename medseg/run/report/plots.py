@@ -84,9 +84,9 @@ def _finished(stem: str, figure: Figure, caption: str) -> Drawing:
     return Drawing(stem, caption, files)
 
 
-def _figure(columns: int, rows: int = 1, side: tuple[float, float] = (3.4, 3.1)) -> tuple[
-    Figure, list[Axes]
-]:
+def _figure(
+    columns: int, rows: int = 1, side: tuple[float, float] = (3.4, 3.1)
+) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -214,8 +214,6 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
     axes.set_ylabel(f"{metric_label(metric)}, {_named(other)}")
     told = f"Each point is a label of a study. On the dashed line {_named(one)} and {_named(other)}"
     return figure, f"{told} are equal; above it the second is higher."
-
-
 
 
 def captions(drawings: Sequence[Drawing]) -> list[dict[str, Any]]:

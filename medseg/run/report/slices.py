@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.image.box import box_around
 from medseg.run.report.material import Material
+from medseg.run.report.words import intensity
 
 Plane = Literal["axial", "coronal", "sagittal"]
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
@@ -45,11 +46,16 @@ class Window:
     high: float
     how: str
 
+    @property
+    def told(self) -> tuple[str, str, str]:
+        """Both ends and how they were found, as they are written."""
+        return intensity(self.low), intensity(self.high), self.how
+
     def applied(self, image: NDArray[Any]) -> NDArray[np.uint8]:
         """Grey values 0 to 255 of an image of any shape."""
         span = max(self.high - self.low, 1e-6)
         scaled = (np.asarray(image, np.float32) - self.low) * (255.0 / span)
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
 
 
 def chosen(material: Material) -> list[Shown]:
@@ -82,9 +88,7 @@ def chosen(material: Material) -> list[Shown]:
     return found
 
 
-def _shown(
-    plane: Plane, why: str, index: int, wrong: NDArray[np.int64] | None, of: int
-) -> Shown:
+def _shown(plane: Plane, why: str, index: int, wrong: NDArray[np.int64] | None, of: int) -> Shown:
     return Shown(plane, why, index, of, None if wrong is None else int(wrong[index]))
 
 

@@ -17,14 +17,20 @@ from medseg.run.report.slices import Window
 
 MOST_VOXELS = 4_000_000
 """Packed and written as text, these are 5 MB where nothing of them can be packed."""
+_ENOUGH_VOXELS = 1_500_000
+_FINEST = 3
 INSIDE, EDGE = 1, 2
 
 
-def reduced(grid: Grid) -> Grid:
-    """The grid itself, or a coarser one over the same place with at most MOST_VOXELS."""
+def fitted(grid: Grid) -> Grid:
+    """The grid, a coarser one of at most MOST_VOXELS, or a finer one where there are few.
+
+    Outlines are a voxel wide, so that those of small scans would hide what they surround.
+    """
     count = int(np.prod(grid.shape))
+    finer = min(_FINEST, int((_ENOUGH_VOXELS / count) ** (1 / 3)))
     if count <= MOST_VOXELS:
-        return grid
+        return grid.resized([side * finer for side in grid.shape]) if finer > 1 else grid
     # Coarse axes stay as they are while the fine ones are reduced.
     spacing = np.array(grid.spacing_mm)
     extent = spacing * grid.shape
@@ -39,7 +45,7 @@ def volumes(material: Material, window: Window | None) -> list[dict[str, Any]]:
 
     In masks INSIDE is 1 and EDGE 2: the viewer does not outline label maps by itself.
     """
-    grid = reduced(material.grid)
+    grid = fitted(material.grid)
     base = np.zeros(grid.shape, np.uint8)
     if material.scan is not None and window is not None:
         image = Volume(material.scan[None], material.grid)

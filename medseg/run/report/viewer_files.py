@@ -63,9 +63,8 @@ def _packed(npm: str, place: Path) -> bytes:
     command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--json", "--ignore-scripts"]
     command += ["--fetch-retries=1", "--fetch-timeout=30000"]
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed command
-            command, cwd=place, capture_output=True, timeout=_SECONDS, check=True
-        )
-        return (place / json.loads(done.stdout)[0]["filename"]).read_bytes()
+        done = subprocess.run(command, cwd=place, capture_output=True, timeout=_SECONDS, check=True)
+        file = str(json.loads(done.stdout)[0]["filename"])
+        return (place / file).read_bytes()
     except (subprocess.SubprocessError, OSError, ValueError, LookupError) as error:
         raise ViewerMissingError(f"npm did not give {PACKAGE} {VERSION}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+NONE = "–"
 _TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "msd": "MSD"}
 _TITLES |= {"nsd": "NSD"}
 _LENGTHS = ("hd", "hd95", "assd", "msd", "centroid")
@@ -38,3 +39,8 @@ def metric_label(metric: str) -> str:
 def intensity(value: float) -> str:
     """A grey value with as many digits as tell it apart."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A value as it is shown; a dash where there is none."""
+    return NONE if value is None else f"{value:.{digits}f}"

@@ -38,12 +38,14 @@
     start.disabled = true;
     document.querySelector(".stage").hidden = false;
     viewer = new niivue.Niivue({
-      backColor: [0, 0, 0, 1], show3Dcrosshair: true, isColorbar: false, crosshairWidth: 0.6,
-      crosshairColor: [1, 1, 1, 0.55], logLevel: "error", dragAndDropEnabled: false
+      backColor: [0, 0, 0, 1], isColorbar: false, logLevel: "error", dragAndDropEnabled: false,
+      crosshairWidth: 0.25, crosshairWidthUnit: "percent", crosshairColor: [1, 1, 1, 0.5],
+      fontColor: [1, 1, 1, 1], showAllOrientationMarkers: true, sagittalNoseLeft: true,
+      multiplanarShowRender: niivue.SHOW_RENDER.NEVER
     });
     await viewer.attachTo("canvas");
     viewer.setRadiologicalConvention(true);
-    viewer.setInterpolation(true);
+    viewer.setInterpolation(false);
     viewer.setSliceType(viewer.sliceTypeMultiplanar);
     for (var place = 0; place < blocks.length; place++) {
       var block = blocks[place], scan = block.dataset.kind === "scan";
