@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -158,7 +159,7 @@ def test_no_cell_of_a_table_is_a_formula(reported: Path) -> None:
     assert tables
     found = set()
     for path in tables:
-        for row in csv.reader(path.open(newline="")):
+        for row in csv.reader(io.StringIO(path.read_text())):
             for cell in row:
                 found.add(cell)
                 number = re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", cell)

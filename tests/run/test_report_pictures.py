@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import os
@@ -100,6 +101,7 @@ def test_a_scan_with_air_is_seen_as_ct() -> None:
     assert window.applied(np.array([-160, 40, 240, 999])).tolist() == [0, 128, 255, 255]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.floats(0.3, 5), st.floats(0.3, 5))
 def test_an_outline_surrounds_what_it_outlines(
     rows: int, columns: int, across: float, down: float
@@ -121,7 +123,7 @@ def test_nothing_has_no_outline() -> None:
     assert outline(np.zeros((4, 4), bool), 1, 1) == ""
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
 def test_a_picture_is_read_by_another_program_as_it_was_written(
     rows: int, columns: int, seed: int
@@ -130,6 +132,7 @@ def test_a_picture_is_read_by_another_program_as_it_was_written(
     assert np.array_equal(imread(io.BytesIO(png(grey))), grey)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 700), min_size=3, max_size=3), st.floats(0.4, 5))
 def test_what_the_viewer_gets_is_small_enough_and_lies_where_the_scan_lies(
     shape: list[int], thick: float
@@ -156,7 +159,7 @@ def test_a_packed_volume_is_a_nifti_in_its_place() -> None:
     grid = Grid(affine, (5, 6, 7))
     data = np.arange(210, dtype=np.uint8).reshape(grid.shape)
     text = packed(data, grid)
-    image = nibabel.Nifti1Image.from_bytes(__import__("gzip").decompress(base64.b64decode(text)))
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
     assert np.allclose(image.affine, affine, atol=1e-5)
     assert np.array_equal(np.asarray(image.dataobj), data)
     assert text == packed(data, grid)

@@ -33,11 +33,11 @@ def fitted(grid: Grid) -> Grid:
         return grid.resized([side * finer for side in grid.shape]) if finer > 1 else grid
     # Coarse axes stay as they are while the fine ones are reduced.
     spacing = np.array(grid.spacing_mm)
-    extent = spacing * grid.shape
-    side = float(spacing.min())
-    while np.prod(np.maximum(1, extent / np.maximum(spacing, side))) > MOST_VOXELS:
+    side, coarse = float(spacing.min()), grid
+    while np.prod(coarse.shape) > MOST_VOXELS:
         side *= 1.02
-    return grid.spaced(np.maximum(spacing, side).tolist())
+        coarse = grid.spaced(np.maximum(spacing, side).tolist())
+    return coarse
 
 
 def volumes(material: Material, window: Window | None) -> list[dict[str, Any]]:
