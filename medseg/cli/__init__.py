@@ -19,6 +19,7 @@ from medseg.cli.change import convert
 from medseg.cli.evaluate import evaluate
 from medseg.cli.look import check, doctor, ls, models, schema, steps
 from medseg.cli.plan import plan
+from medseg.cli.report import report
 from medseg.cli.whole import merge, status, watch
 from medseg.cli.work import export, run, train
 from medseg.errors import MedsegError
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(run, watch, status, merge, plan, train, evaluate, convert, export),
+    *(run, watch, status, merge, plan, train, evaluate, report, convert, export),
     *(check, ls, steps, models, schema, doctor),
 )
 for command in COMMANDS:

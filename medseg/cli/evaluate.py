@@ -50,6 +50,8 @@ class _WithReaders(click.Command):
 @click.option("--patient", default="patient", metavar="COLUMN", help="Which studies are of one.")
 @click.option("--instances", is_flag=True, help="Write instances.csv, a line for each lesion.")
 @click.option("--flags", is_flag=True, help="Flag predictions at edges or in many pieces.")
+@click.option("--scans", type=ANY_PATH, help="The scans of the masks, for a report to show.")
+@click.option("--report", is_flag=True, help="Write pages as well: OUTPUT/report/index.html.")
 @click.option("--jobs", type=click.IntRange(1), help="Studies at once; as many as cores.")
 @click.option("--output", type=ANY_PATH, required=True, help="The folder that takes the tables.")
 @click.pass_context
@@ -68,6 +70,12 @@ def evaluate(ctx: click.Context, /, output: Path, **said: Any) -> None:
     references = [*([str(said["reference"])] if said["reference"] else []), *said["references"]]
     if not references:
         raise click.UsageError("nothing to compare with; give --reference")
+    if said["report"]:
+        from medseg.run.report import check_packages
+
+        check_packages()
+        if len(references) > 1:
+            raise click.UsageError("--report is of one reference; leave out the other readers")
     how = _how(said)
     if len(references) > 1:
         failed = _among_readers(runs, references, how, output)
@@ -75,6 +83,10 @@ def evaluate(ctx: click.Context, /, output: Path, **said: Any) -> None:
         failed = _several(runs, Path(references[0]), how, output)
     else:
         failed = _one(runs[0], Path(references[0]), how, output)
+    if said["report"]:
+        from medseg.cli.report import tell_written
+
+        tell_written(output)
     if failed:
         ctx.exit(FAILED)
 
@@ -95,6 +107,7 @@ def _how(said: dict[str, Any]) -> Asked:
             jobs=said["jobs"],
             lesions=Lesions() if said["instances"] else None,
             quality=Quality() if said["flags"] else None,
+            scans=said["scans"],
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -91,8 +91,16 @@ def schema() -> None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option("--add-viewer", is_flag=True, help="Bring the viewer of reports in, by npm.")
+def doctor(add_viewer: bool) -> None:
     """Show versions, processor, memory, devices and what is installed."""
+    if add_viewer:
+        from medseg.run.report.viewer_files import ViewerMissingError, fetch_viewer
+
+        try:
+            fetch_viewer()
+        except (ViewerMissingError, OSError) as error:
+            raise click.ClickException(f"the viewer was not brought in: {error}") from None
     from medseg.cli.machine import findings
     from medseg.cli.tables import aligned
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from medseg import __version__
 
 _NEEDED = ("torch", "monai", "numpy", "scipy", "SimpleITK", "nibabel", "isal")
-_EXTRA = {"matplotlib": "report", "tensorboard": "tensorboard"}
+_EXTRA = {"jinja2": "report", "matplotlib": "report", "tensorboard": "tensorboard"}
 _PROCESSOR = Path("/proc/cpuinfo")
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
@@ -24,9 +24,19 @@ def findings() -> Iterator[tuple[str, str]]:
         yield name, _version(name) or "not installed: pip install medseg"
     for name, extra in _EXTRA.items():
         yield name, _version(name) or f"not installed: pip install 'medseg[{extra}]'"
+    yield "viewer", _viewer()
     yield "processor", f"{_cores()} cores{_flags()}"
     yield "memory", _memory()
     yield from _devices()
+
+
+def _viewer() -> str:
+    """The viewer of reports, or how to have it."""
+    from medseg.run.report.viewer_files import VERSION, viewer_script
+
+    if viewer_script() is None:
+        return "not installed: medseg doctor --add-viewer brings it where npm is"
+    return f"NiiVue {VERSION}"
 
 
 def _version(name: str) -> str | None:

@@ -40,6 +40,7 @@ def _shard(ctx: click.Context, option: click.Parameter, value: str | None) -> Sh
     callback=_shard,
     help="Do one part of several, such as 3/8; 'any' takes what no other shard has.",
 )
+@click.option("--report", is_flag=True, help="Write pages as well: OUTPUT/report/index.html.")
 @click.pass_context
 def run(  # noqa: PLR0913 - each is an option of the command line
     ctx: click.Context,
@@ -54,6 +55,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     dry_run: bool,
     overwrite: bool,
     shard: Shard | None,
+    report: bool,
 ) -> None:
     """Segment scans by PIPELINE, a YAML file or a model folder.
 
@@ -71,6 +73,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
 
         tell_plan(plan(wanted, overwrite=overwrite, shard=shard))
         return
+    if report:
+        from medseg.run.report import check_packages
+
+        check_packages()
     from medseg.cli.progress import watching
     from medseg.cli.tables import tell_run
     from medseg.run.predict import predict
@@ -78,6 +84,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     with watching() as watch:
         summary = predict(wanted, chosen, overwrite=overwrite, shard=shard, watch=watch)
     tell_run(summary)
+    if report:
+        from medseg.cli.report import tell_written
+
+        tell_written(summary.output)
     if summary.failures:
         ctx.exit(FAILED)
 

@@ -53,7 +53,7 @@ def evaluate_runs(
         summaries[name] = evaluated(path, references, asked, output / name, watch)
     records = {name: one.records for name, one in summaries.items()}
     differences = differences_of(records, asked.cohort(paired))
-    write_json(output / "comparison.json", {"differences": differences})
+    write_json(output / "comparison.json", {"runs": list(runs), "differences": differences})
     rows = [tuple(one.values()) for one in differences]
     columns = ("one", "other", "metric", "label", *_COLUMNS)
     write_atomically(output / "comparison.csv", csv_bytes(columns, rows))

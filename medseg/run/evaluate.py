@@ -18,6 +18,7 @@ from medseg.run.events import Note, State, StudyDone, StudyStarted, Watch, unhea
 from medseg.run.folder import held
 from medseg.run.instances import instance_rows, write_instances
 from medseg.run.records import Record, failed, measured, rounded, warnings_of, write_record
+from medseg.run.sources import Sources, write_sources
 from medseg.run.statistics import Cohort, write_statistics
 from medseg.run.tables import write_tables
 from medseg.step import Step
@@ -40,7 +41,8 @@ class Asked:
     ``jobs`` studies are at work at once, None as many as the machine has cores. ``table`` is a CSV
     of studies; its column ``patient`` says which studies are of one patient, and the columns ``by``
     are those to part the results by. ``lesions`` is the rule by which instances.csv is made, None
-    for none; ``quality`` what is flagged in the predictions, None for nothing.
+    for none; ``quality`` what is flagged in the predictions, None for nothing. ``scans`` is where
+    the scans are, for a report to show.
     """
 
     metrics: Sequence[Step]
@@ -51,6 +53,7 @@ class Asked:
     patient: str = "patient"
     lesions: Lesions | None = None
     quality: Quality | None = None
+    scans: Path | None = None
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
@@ -111,6 +114,7 @@ def evaluated(
         summary = write_tables(output, records)
         write_statistics(output, records, cohort)
         write_instances(output, records)
+        write_sources(output, Sources(asked.scans, references, predictions, labels=labels))
     return EvaluationSummary(output, failures, summary, records)
 
 
