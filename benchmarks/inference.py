@@ -416,15 +416,16 @@ def draw(found: dict[str, list[dict[str, Any]]], options: argparse.Namespace) ->
         "read and preprocess": ("read, preprocess", "#7fb3d5"),
         "preprocess": ("read, preprocess", "#7fb3d5"),
         "inference": ("windows and network", "#1b5e87"),
-        "decision": ("decide", "#d95f02"),
+        "decision": ("decide, write", "#d95f02"),
         "decision and write": ("decide, write", "#d95f02"),
-        "write": ("write", "#7570b3"),
+        "write": ("decide, write", "#d95f02"),
     }
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(done) + 1.3))
     named: set[str] = set()
     for row, stages in enumerate(done.values()):
         left = 0.0
-        for stage, seconds in stages.items():
+        in_order = sorted(stages.items(), key=lambda one: [*kinds, one[0]].index(one[0]))
+        for stage, seconds in in_order:
             name, colour = kinds.get(stage, ("other", "#444444"))
             label = None if name in named or seconds < 0.005 else name
             named |= {name} if label else set()
@@ -435,7 +436,7 @@ def draw(found: dict[str, list[dict[str, Any]]], options: argparse.Namespace) ->
     axes.invert_yaxis()
     axes.set_xlabel("seconds, from file to file")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     axes.set_title(f"{options.classes} labels, CT of {SIZES[options.size]} voxels", fontsize=10)
     figure.tight_layout()
     figure.savefig(options.picture)
