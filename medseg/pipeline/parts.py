@@ -18,8 +18,8 @@ class Input(ReadOptions):
     """Where the scans are, and how they are read.
 
     ``path`` is a file, a folder, a pattern with {study}, a manifest, a data set or a tree of DICOM;
-    ``reference`` a file, a folder or a pattern of masks. ``channels`` names a study's images in the network's
-    order.
+    ``reference`` a file, a folder or a pattern of masks. ``channels`` names a study's images in
+    the network's order.
     """
 
     path: Path | None = None
