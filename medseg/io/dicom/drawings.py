@@ -6,7 +6,8 @@ from pathlib import Path
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels
-from medseg.io.dicom.header import read_dataset, read_header
+from medseg.io.dicom.dataset import read_dataset
+from medseg.io.dicom.header import read_header
 from medseg.io.dicom.index import looks_like_dicom
 from medseg.io.dicom.package import understood
 from medseg.io.dicom.rtstruct_read import read_contours, structures_of

@@ -5,19 +5,24 @@ Numbers are as DICOM has them: LPS millimetres, rows before columns.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from io import BytesIO
-from math import isfinite
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from medseg.errors import StudyError
-from medseg.io.dicom.package import pydicom, quiet, understood
+from medseg.io.dicom.dataset import read_dataset
+from medseg.io.dicom.package import understood
+from medseg.io.dicom.values import (
+    Floats,
+    number_of,
+    numbers_of,
+    scale_of,
+    text_of,
+    whole_of,
+    words_of,
+)
 
-Floats = tuple[float, ...]
 Kind = Literal["image", "contours", "segments", "other"]
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -27,8 +32,6 @@ SCANS = tuple(
 )
 """Classes of objects that are CT, MR or nuclear images, whatever else is one."""
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_MOST_INFLATED = 1 << 30
 _TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("SeriesNumber", "SeriesDescription", "ImageType", "FrameOfReferenceUID", "InstanceNumber"),
@@ -95,31 +98,6 @@ class Header:
     planes: tuple[Plane, ...] = ()
 
 
-def read_dataset(path: Path, tags: Iterable[Any] | None = None) -> Any:
-    """A file's dataset without its pixels, of ``tags`` alone where they are given.
-
-    Raises StudyError E_TRUNCATED, E_NOT_AN_IMAGE, E_PERMISSION or E_NOT_FOUND; none of them
-    quotes what the file says.
-    """
-    reader = pydicom()
-    wanted = None if tags is None else list(tags)
-    try:
-        with quiet():
-            return reader.dcmread(
-                _bounded(path), stop_before_pixels=True, force=True, specific_tags=wanted
-            )
-    except FileNotFoundError:
-        raise StudyError("E_NOT_FOUND", "is not there", path) from None
-    except PermissionError:
-        raise StudyError("E_PERMISSION", "may not be read", path) from None
-    except EOFError:
-        raise StudyError("E_TRUNCATED", "ends within its header; copy it again", path) from None
-    except MemoryError:
-        raise
-    except Exception:
-        raise StudyError("E_NOT_AN_IMAGE", "its DICOM header cannot be read", path) from None
-
-
 def read_header(path: Path) -> Header:
     """The header of one DICOM file. Raises StudyError as ``read_dataset``, and E_DICOM_TAG."""
     found = read_dataset(path, _TAGS)
@@ -180,31 +158,29 @@ def _planes(path: Path, found: Any) -> tuple[Plane, ...]:
         position=place,
         orientation=numbers_of(found, "ImageOrientationPatient", 6),
         spacing=numbers_of(found, "PixelSpacing", 2),
-        slope=_first(found, "RescaleSlope", 1.0),
-        inter=_first(found, "RescaleIntercept", 0.0),
-        thickness=_number(found, "SliceThickness"),
-        between=_number(found, "SpacingBetweenSlices"),
+        slope=scale_of(found, "RescaleSlope", 1.0),
+        inter=scale_of(found, "RescaleIntercept", 0.0),
+        thickness=number_of(found, "SliceThickness"),
+        between=number_of(found, "SpacingBetweenSlices"),
         traits=_traits(found),
-        words=_words(found, "ImageType"),
+        words=words_of(found, "ImageType"),
     )
     return (plane,) if count == 1 else tuple(_numbered(plane, place) for place in range(count))
 
 
 def _numbered(plane: Plane, frame: int) -> Plane:
-    from dataclasses import replace
-
     return replace(plane, frame=frame)
 
 
 def _traits(found: Any) -> Mapping[str, Any]:
     said = {
-        "echo": _number(found, "EchoTime"),
+        "echo": number_of(found, "EchoTime"),
         "echo number": whole_of(found, "EchoNumbers"),
-        "inversion": _number(found, "InversionTime"),
-        "b-value": _number(found, "DiffusionBValue"),
+        "inversion": number_of(found, "InversionTime"),
+        "b-value": number_of(found, "DiffusionBValue"),
         "phase": whole_of(found, "TemporalPositionIdentifier"),
-        "trigger": _number(found, "TriggerTime"),
-        "image type": "/".join(_words(found, "ImageType")) or None,
+        "trigger": number_of(found, "TriggerTime"),
+        "image type": "/".join(words_of(found, "ImageType")) or None,
         "acquisition": whole_of(found, "AcquisitionNumber"),
     }
     return MappingProxyType({name: value for name, value in said.items() if value is not None})
@@ -224,12 +200,12 @@ def _frame(path: Path, place: int, own: Any, shared: Any) -> Plane:
     values = group("PixelValueTransformationSequence")
     types = group("MRImageFrameTypeSequence") or group("CTImageFrameTypeSequence")
     types = types or group("PETFrameTypeSequence")
-    words = _words(types, "FrameType")
+    words = words_of(types, "FrameType")
     said = {
         "segment": whole_of(group("SegmentIdentificationSequence"), "ReferencedSegmentNumber"),
         "stack": text_of(content, "StackID") or None,
-        "echo": _number(group("MREchoSequence"), "EffectiveEchoTime"),
-        "b-value": _number(group("MRDiffusionSequence"), "DiffusionBValue"),
+        "echo": number_of(group("MREchoSequence"), "EffectiveEchoTime"),
+        "b-value": number_of(group("MRDiffusionSequence"), "DiffusionBValue"),
         "phase": whole_of(content, "TemporalPositionIndex"),
         "image type": "/".join(words) or None,
         "acquisition": whole_of(content, "FrameAcquisitionNumber"),
@@ -240,94 +216,10 @@ def _frame(path: Path, place: int, own: Any, shared: Any) -> Plane:
         position=numbers_of(group("PlanePositionSequence"), "ImagePositionPatient", 3),
         orientation=numbers_of(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
         spacing=numbers_of(measures, "PixelSpacing", 2),
-        slope=_first(values, "RescaleSlope", 1.0),
-        inter=_first(values, "RescaleIntercept", 0.0),
-        thickness=_number(measures, "SliceThickness"),
-        between=_number(measures, "SpacingBetweenSlices"),
+        slope=scale_of(values, "RescaleSlope", 1.0),
+        inter=scale_of(values, "RescaleIntercept", 0.0),
+        thickness=number_of(measures, "SliceThickness"),
+        between=number_of(measures, "SpacingBetweenSlices"),
         traits=MappingProxyType({name: value for name, value in said.items() if value is not None}),
         words=words,
     )
-
-
-def text_of(found: Any, name: str) -> str:
-    """A tag's text, empty where it is not there or is no text."""
-    value = _raw(found, name)
-    return str(value).strip() if isinstance(value, str) else ""
-
-
-def whole_of(found: Any, name: str) -> int | None:
-    """A tag's whole number, or None."""
-    value = _raw(found, name)
-    try:
-        return None if value is None else int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def numbers_of(found: Any, name: str, count: int) -> Floats | None:
-    """A tag's ``count`` finite numbers, or None."""
-    value = _raw(found, name)
-    try:
-        numbers = tuple(float(one) for one in value)
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and all(map(isfinite, numbers)) else None
-
-
-def _number(found: Any, name: str) -> float | None:
-    value = _raw(found, name)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if isfinite(number) else None
-
-
-def _first(found: Any, name: str, default: float) -> float:
-    """A scale: the default where it is absent, NaN where it is there and no number."""
-    if _raw(found, name) is None:
-        return default
-    number = _number(found, name)
-    return float("nan") if number is None else number
-
-
-def _words(found: Any, name: str) -> tuple[str, ...]:
-    value = _raw(found, name)
-    if isinstance(value, str):
-        value = [value]
-    try:
-        return tuple(str(word).strip().upper() for word in value or () if str(word).strip())
-    except TypeError:
-        return ()
-
-
-def _raw(found: Any, name: str) -> Any:
-    try:
-        return found.get(name)
-    except Exception:
-        return None  # a value that its own type does not allow
-
-
-def _bounded(path: Path) -> Any:
-    """What to read from: the file, or, of a deflated one, as much as memory is given for."""
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return path
-    with quiet():
-        meta = pydicom().filereader.read_file_meta_info(path)
-    if text_of(meta, "TransferSyntaxUID") != _DEFLATED:
-        return path
-    data = path.read_bytes()
-    begins = _after_meta(data)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflater.decompress(data[begins:], _MOST_INFLATED)
-    if inflater.unconsumed_tail:
-        raise ValueError("inflates without end")
-    packed = zlib.compressobj(0, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return BytesIO(data[:begins] + packed.compress(body) + packed.flush())
-
-
-def _after_meta(data: bytes) -> int:
-    """Where the file meta information ends: its first element says how long it is."""
-    length = int.from_bytes(data[140:144], "little")
-    return 144 + length

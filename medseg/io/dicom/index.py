@@ -10,9 +10,11 @@ from pathlib import Path
 
 from medseg.errors import StudyError
 from medseg.image.study import Stack
-from medseg.io.dicom.header import SCANS, Header, read_dataset, read_header, text_of
+from medseg.io.dicom.dataset import read_dataset
+from medseg.io.dicom.header import SCANS, Header, read_header
 from medseg.io.dicom.package import understood
 from medseg.io.dicom.stacks import Pile, piles
+from medseg.io.dicom.values import text_of
 from medseg.io.options import SeriesRule
 
 _PREAMBLE = 132

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels
+from medseg.io.dicom.dataset import read_dataset
 from medseg.io.dicom.drawn import Structure, labels_of, matched, together
-from medseg.io.dicom.header import read_dataset, text_of, whole_of
 from medseg.io.dicom.outlines import Ring, filled
 from medseg.io.dicom.package import understood
+from medseg.io.dicom.values import text_of, whole_of
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
 _OFF_SLICE = 0.3

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels
+from medseg.io.dicom.dataset import read_dataset
 from medseg.io.dicom.drawn import Structure, labels_of, matched, together
-from medseg.io.dicom.header import Header, Plane, read_dataset, read_header, text_of, whole_of
+from medseg.io.dicom.header import Header, Plane, read_header
 from medseg.io.dicom.package import understood
 from medseg.io.dicom.pixels import frames_of
 from medseg.io.dicom.placing import placed
 from medseg.io.dicom.stacks import Pile
+from medseg.io.dicom.values import text_of, whole_of
 from medseg.io.geometry import tolerance_mm
 
 _TAGS = ("SegmentationType", "SegmentSequence")

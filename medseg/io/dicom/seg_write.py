@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medseg.image import LabelMap
 from medseg.io.atomic import write_atomically
-from medseg.io.dicom.header import read_dataset
+from medseg.io.dicom.dataset import read_dataset
 from medseg.io.dicom.package import highdicom, pydicom, quiet
 from medseg.io.dicom.source import Source, new_uid
 from medseg.io.terms import coded, colour_of, parted, rgb

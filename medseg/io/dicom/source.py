@@ -8,7 +8,7 @@ from typing import Any
 
 from medseg.errors import StudyError
 from medseg.image.study import Stack
-from medseg.io.dicom.header import read_dataset
+from medseg.io.dicom.dataset import read_dataset
 from medseg.io.dicom.package import pydicom, understood
 from medseg.io.dicom.placing import Placed
 from medseg.io.dicom.series import headers_of

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import StudyError
-from medseg.io.dicom.header import PET_TAGS, PRIVATE_PET_TAGS, numbers_of, read_dataset, text_of
+from medseg.io.dicom.dataset import read_dataset
+from medseg.io.dicom.header import PET_TAGS, PRIVATE_PET_TAGS
 from medseg.io.dicom.package import understood
+from medseg.io.dicom.values import numbers_of, text_of
 
 _INSTEAD = "; set input: {pet: stored} to take the values as they are"
 _LONGEST_HOURS = 24.0
