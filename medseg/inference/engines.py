@@ -95,7 +95,7 @@ class _LabelsLast(nn.Module):
         return logits.movedim(1, -1)
 
 
-def _program(wanted: Wanted, module: nn.Module) -> Any:
+def _exported(wanted: Wanted, module: nn.Module) -> Any:
     return exported(_LabelsLast(module), wanted.shape)
 
 
@@ -103,7 +103,7 @@ def _openvino(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any]
     openvino = import_module("openvino")
 
     def convert(path: Path) -> None:
-        as_openvino(_program(wanted, module), path / "model")
+        as_openvino(_exported(wanted, module), path / "model")
 
     hints = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -123,7 +123,7 @@ def _onnxruntime(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[A
     runtime = import_module("onnxruntime")
 
     def convert(path: Path) -> None:
-        as_onnx(_program(wanted, module), path / "model")
+        as_onnx(_exported(wanted, module), path / "model")
 
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
