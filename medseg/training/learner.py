@@ -52,7 +52,8 @@ class Learner:
         )
         run = self.module
         if self.recipe.compile:
-            run = cast(nn.Module, torch.compile(self.module))
+            # All batches are of one size.
+            run = cast(nn.Module, torch.compile(self.module, dynamic=False))
         # What runs shares its weights with the module, whose names stay as they are.
         self._run = self.team.shared(run, self.device)
         half = self.recipe.precision == "float16"
