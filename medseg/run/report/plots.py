@@ -100,6 +100,11 @@ def _named(run: RunSaid) -> str:
     return run.name or "prediction"
 
 
+def _legend(axes: Axes) -> None:
+    """Above the axes, where no point lies."""
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+
+
 def _values(run: RunSaid, metric: str, label: str) -> list[float]:
     told = (values_of(record, metric).get(label) for record in run.records.values())
     return [value for value in told if value is not None]
@@ -132,7 +137,7 @@ def _boxes(found: Gathered, metric: str) -> tuple[Figure, str]:
     axes.set_ylabel(metric_label(metric))
     axes.grid(axis="x", visible=False)
     if len(found.runs) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     some = "" if len(labels) == len(found.labels) else f", of the {len(labels)} worst labels"
     told = f"{metric_label(metric)} of each study by label{some}."
     return figure, f"{told} Boxes are quartiles, whiskers reach 1.5 interquartile ranges."
@@ -149,7 +154,7 @@ def _box(axes: Axes, place: tuple[float, float], values: Sequence[float], ink: s
         whiskerprops={"color": ink}, capprops={"color": ink},
     )  # fmt: skip
     moved = x + np.random.default_rng(0).uniform(-0.35, 0.35, len(values)) * width
-    axes.plot(moved, values, ".", color=ink, alpha=0.45, markersize=5, markeredgewidth=0)
+    axes.plot(moved, values, ".", color=ink, alpha=0.5, markersize=6, markeredgewidth=0)
 
 
 def _volumes(run: RunSaid, found: Gathered) -> tuple[Figure, str] | None:
@@ -207,7 +212,7 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
         axes.plot(ends, ends, color="#8a94a0", linewidth=1, linestyle="--")
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     axes.set_aspect("equal")
     axes.set_xlabel(f"{metric_label(metric)}, {_named(one)}")
     axes.set_ylabel(f"{metric_label(metric)}, {_named(other)}")
