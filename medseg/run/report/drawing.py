@@ -55,11 +55,9 @@ def outline(where: NDArray[np.bool_], across_mm: float, down_mm: float) -> str:
     return "".join(told)
 
 
-def colours(material_or_names: Sequence[str]) -> Mapping[str, str]:
+def colours(names: Sequence[str]) -> Mapping[str, str]:
     """A colour for each run, in their order."""
-    return {
-        name: PREDICTIONS[place % len(PREDICTIONS)] for place, name in enumerate(material_or_names)
-    }
+    return {name: PREDICTIONS[place % len(PREDICTIONS)] for place, name in enumerate(names)}
 
 
 def drawn(
@@ -67,27 +65,17 @@ def drawn(
 ) -> dict[str, Any]:
     """A slice as the templates draw it: sizes in mm, the picture's URL, paths with colours."""
     spacing = material.grid.spacing_mm
-    masks = [("reference", material.reference, REFERENCE)] if material.reference else []
-    named = colours(list(material.masks))
-    masks += [(name, mask, named[name]) for name, mask in material.masks.items()]
-    paths, sides = [], (1.0, 1.0, 1, 1)
-    for role, mask, colour in masks:
-        part, across, down = turned(mask.data, shown, frame, spacing)
-        sides = (across, down, part.shape[1], part.shape[0])
-        path = "".join(_outlines(part, mask, across, down))
-        if path:
-            kind = "reference" if colour == REFERENCE else f"run{list(named).index(role)}"
-            paths.append({"kind": kind, "colour": colour, "d": path})
-    across, down, columns, rows = sides
+    any_mask = next(iter(material.masks.values()))
+    part, across, down = turned(any_mask.data, shown, frame, spacing)
     url = ""
     if material.scan is not None and window is not None:
-        part, _, _ = turned(material.scan, shown, frame, spacing)
-        url = data_url("image/png", png(window.applied(part)))
+        image, _, _ = turned(material.scan, shown, frame, spacing)
+        url = data_url("image/png", png(window.applied(image)))
     return {
-        "width": round(columns * across, 3),
-        "height": round(rows * down, 3),
+        "width": round(part.shape[1] * across, 3),
+        "height": round(part.shape[0] * down, 3),
         "url": url,
-        "paths": paths,
+        "paths": _paths(material, shown, frame),
         "letters": LETTERS[shown.plane],
         "plane": shown.plane,
         "why": shown.why,
@@ -95,6 +83,23 @@ def drawn(
         "of": shown.of,
         "differing": shown.differing,
     }
+
+
+def _paths(material: Material, shown: Shown, frame: Sequence[slice]) -> list[dict[str, str]]:
+    """The outlines of the reference, then of each run, where the slice has any."""
+    named = colours(list(material.masks))
+    masks = [("reference", REFERENCE, material.reference)] if material.reference else []
+    masks += [
+        (f"run{place}", named[name], mask)
+        for place, (name, mask) in enumerate(material.masks.items())
+    ]
+    told = []
+    for kind, colour, mask in masks:
+        part, across, down = turned(mask.data, shown, frame, material.grid.spacing_mm)
+        path = "".join(_outlines(part, mask, across, down))
+        if path:
+            told.append({"kind": kind, "colour": colour, "d": path})
+    return told
 
 
 def _outlines(part: NDArray[Any], mask: LabelMap, across: float, down: float) -> list[str]:

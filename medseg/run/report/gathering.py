@@ -12,6 +12,7 @@ from typing import Any
 
 from medseg.errors import InputError
 from medseg.run.records import Record
+from medseg.run.report.words import safe
 from medseg.run.sources import Sources, read_sources
 
 _HEADLINE = ("dice", "iou")
@@ -47,10 +48,7 @@ class Gathered:
     def files(self) -> Mapping[str, str]:
         """For each study the stem of its page."""
         places = {name: place for place, name in enumerate(sorted(self.studies), 1)}
-        return {
-            name: f"{place:04d}-{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:60]}"
-            for name, place in places.items()
-        }
+        return {name: f"{place:04d}-{safe(name)}" for name, place in places.items()}
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ def markdown(found: Gathered, head: dict[str, Any], drawings: Sequence[Drawing])
     parts = [f"# {plain(head['title'])}", f"**Intended use.** {head['intended_use']}"]
     parts.append(plain(head["summary"]))
     if rows := results.statistics(found):
-        parts += ["## Results", f"The interval is the {head['interval']}.", table(_RESULT, rows)]
+        parts += ["## Results", f"low and high are the {head['interval']}.", table(_RESULT, rows)]
     if rows := results.differences(found):
         parts += ["## Runs compared", table(_PAIR, rows)]
     if rows := results.agreement(found):

@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.metrics.statistics import bland_altman
 from medseg.run.report.gathering import Gathered, RunSaid, higher_is_better, values_of
-from medseg.run.report.words import metric_label
+from medseg.run.report.words import metric_label, safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def figures(found: Gathered) -> Iterator[Drawing]:
 
     with mpl.rc_context(_STYLE):
         for metric in shown_metrics(found):
-            yield _finished(f"boxes-{metric}", *_boxes(found, metric))
+            yield _finished(f"boxes-{safe(metric)}", *_boxes(found, metric))
         for place, run in enumerate(found.runs):
             drawn = _volumes(run, found)
             if drawn is not None:
@@ -100,6 +100,11 @@ def _named(run: RunSaid) -> str:
     return run.name or "prediction"
 
 
+def _legend(axes: Axes) -> None:
+    """Above the axes, where no point lies."""
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+
+
 def _values(run: RunSaid, metric: str, label: str) -> list[float]:
     told = (values_of(record, metric).get(label) for record in run.records.values())
     return [value for value in told if value is not None]
@@ -120,32 +125,36 @@ def _boxes(found: Gathered, metric: str) -> tuple[Figure, str]:
     labels = _drawn_labels(found, metric)
     wide = max(3.4, 1.0 + 0.55 * len(labels) * (len(found.runs) + 0.6))
     figure, (axes,) = _figure(1, side=(wide, 3.1))
-    chance = np.random.default_rng(0)
+    count = len(found.runs)
     for place, run in enumerate(found.runs):
         ink = _INKS[place % len(_INKS)]
         for spot, label in enumerate(labels):
-            values = _values(run, metric, label)
-            if not values:
-                continue
-            x = spot + (place - (len(found.runs) - 1) / 2) * 0.8 / len(found.runs)
-            width = 0.5 / len(found.runs)
-            axes.boxplot(
-                [values], positions=[x], widths=width, showfliers=False, manage_ticks=False,
-                boxprops={"color": ink}, medianprops={"color": ink, "linewidth": 2},
-                whiskerprops={"color": ink}, capprops={"color": ink},
-            )  # fmt: skip
-            moved = x + chance.uniform(-0.35, 0.35, len(values)) * width
-            axes.plot(moved, values, ".", color=ink, alpha=0.45, markersize=5, markeredgewidth=0)
+            x = spot + (place - (count - 1) / 2) * 0.8 / count
+            _box(axes, (x, 0.5 / count), _values(run, metric, label), ink)
         axes.plot([], [], "s", color=ink, label=_named(run))
     axes.set_xticks(range(len(labels)), labels, rotation=0 if len(labels) < 4 else 30)
     axes.set_xlim(-0.6, max(1, len(labels)) - 0.4)
     axes.set_ylabel(metric_label(metric))
     axes.grid(axis="x", visible=False)
     if len(found.runs) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     some = "" if len(labels) == len(found.labels) else f", of the {len(labels)} worst labels"
     told = f"{metric_label(metric)} of each study by label{some}."
     return figure, f"{told} Boxes are quartiles, whiskers reach 1.5 interquartile ranges."
+
+
+def _box(axes: Axes, place: tuple[float, float], values: Sequence[float], ink: str) -> None:
+    """A box of a place and width, with its points beside each other so that all are seen."""
+    if not values:
+        return
+    x, width = place
+    axes.boxplot(
+        [values], positions=[x], widths=width, showfliers=False, manage_ticks=False,
+        boxprops={"color": ink}, medianprops={"color": ink, "linewidth": 2},
+        whiskerprops={"color": ink}, capprops={"color": ink},
+    )  # fmt: skip
+    moved = x + np.random.default_rng(0).uniform(-0.35, 0.35, len(values)) * width
+    axes.plot(moved, values, ".", color=ink, alpha=0.5, markersize=6, markeredgewidth=0)
 
 
 def _volumes(run: RunSaid, found: Gathered) -> tuple[Figure, str] | None:
@@ -189,12 +198,7 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
     figure, (axes,) = _figure(1, side=(3.6, 3.4))
     seen: list[float] = []
     for place, label in enumerate(_drawn_labels(found, metric)):
-        pairs = [
-            (values_of(one.records[study], metric).get(label), theirs.get(label))
-            for study in one.records
-            if study in other.records and (theirs := values_of(other.records[study], metric))
-        ]
-        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        known = _pairs(one, other, metric, label)
         if not known:
             continue
         x, y = np.array(known).T
@@ -208,12 +212,23 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
         axes.plot(ends, ends, color="#8a94a0", linewidth=1, linestyle="--")
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     axes.set_aspect("equal")
     axes.set_xlabel(f"{metric_label(metric)}, {_named(one)}")
     axes.set_ylabel(f"{metric_label(metric)}, {_named(other)}")
     told = f"Each point is a label of a study. On the dashed line {_named(one)} and {_named(other)}"
     return figure, f"{told} are equal; above it the second is higher."
+
+
+def _pairs(one: RunSaid, other: RunSaid, metric: str, label: str) -> list[tuple[float, float]]:
+    """The values of a label in both runs, of studies where both have one."""
+    known = []
+    for study, record in one.records.items():
+        mine = values_of(record, metric).get(label)
+        theirs = values_of(other.records.get(study, {}), metric).get(label)
+        if mine is not None and theirs is not None:
+            known.append((mine, theirs))
+    return known
 
 
 def captions(drawings: Sequence[Drawing]) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from medseg.run.report.drawing import REFERENCE, colours
 from medseg.run.report.material import Material
 from medseg.run.report.slices import Window
 
-MOST_VOXELS = 4_000_000
-"""Packed and written as text, these are 5 MB where nothing of them can be packed."""
+MOST_VOXELS = 3_000_000
+"""Packed and written as text, these are 4 MB where nothing of them can be packed."""
 _ENOUGH_VOXELS = 1_500_000
 _FINEST = 3
 INSIDE, EDGE = 1, 2

@@ -36,6 +36,11 @@ def metric_label(metric: str) -> str:
     return f"{said}, {unit}" if unit else said
 
 
+def safe(name: str) -> str:
+    """A name as it may stand in a path and in a link."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
+
+
 def intensity(value: float) -> str:
     """A grey value with as many digits as tell it apart."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -121,7 +121,7 @@ def _head(found: Gathered) -> dict[str, Any]:
     return {
         "title": " and ".join(names) if names else found.output.resolve().name,
         "summary": f"{told}{versus}{f', {failed} failed' if failed else ''}.",
-        "interval": f"95 % of {RESAMPLES} bootstrap means, drawn by patient",
+        "interval": f"95 % interval of the mean, of {RESAMPLES} bootstrap means drawn by patient",
         "intended_use": INTENDED_USE,
         "provenance": _provenance(found),
     }
