@@ -38,6 +38,7 @@ from medseg.run.records import (
 from medseg.run.room import check_room, fetched_bytes, foreseen
 from medseg.run.segment import Clock, answered, prepared, segment
 from medseg.run.site import limits_of
+from medseg.run.sources import Sources, write_sources
 
 
 def mask_path(output: Path, study: str) -> Path:
@@ -180,6 +181,19 @@ class Job:
     def names(self) -> Names:
         """What studies and their files are called in what is written."""
         return Names.of(self.pipeline)
+
+    def tell_sources(self) -> None:
+        """Write where a report finds the scans; not where names are hidden."""
+        where = self.pipeline.input
+        if self.pipeline.privacy.ids == "keep":
+            sources = Sources(
+                where.path,
+                where.reference,
+                channels=tuple(where.channels),
+                labels=self.pipeline.labels,
+                options=where,
+            )
+            write_sources(self.output, sources)
 
     @property
     def _options(self) -> ReadOptions:

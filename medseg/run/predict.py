@@ -22,7 +22,6 @@ from medseg.run.privacy import Names
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
 from medseg.run.shards import Shard, claiming, write_plan
 from medseg.run.site import settled
-from medseg.run.sources import Sources, write_sources
 from medseg.run.tables import summed
 from medseg.run.whole import write_all
 
@@ -117,7 +116,7 @@ def predict(
             # An interrupted run has its tables too, of what was done until then.
             outcomes.sort(key=lambda outcome: outcome.name)
             summary = write_all(output, [dict(outcome.record) for outcome in outcomes])
-            _tell_sources(job)
+            job.tell_sources()
     return RunSummary(output, tuple(outcomes), summary)
 
 
@@ -126,25 +125,12 @@ def _sharded(job: Job, found: Found, shard: Shard) -> RunSummary:
     mine = [study for study in found.studies if shard.has(study.name)]
     with held(job.output, shared=True), claiming(job.output) as claims:
         write_plan(job.output, found.studies, job.digest)
+        job.tell_sources()
         dealt = mine if shard.index else claims.taken(mine)
         journal = journal_of(job, f"{SHARDS}/{shard.name}.jsonl")
         work_through(job, Deal(dealt, len(mine)), journal, outcomes)
     records = [dict(outcome.record) for outcome in outcomes]
     return RunSummary(job.output, tuple(outcomes), summed(records))
-
-
-def _tell_sources(job: Job) -> None:
-    """Where a report finds the scans; not where names are hidden."""
-    where = job.pipeline.input
-    if job.pipeline.privacy.ids == "keep":
-        sources = Sources(
-            where.path,
-            where.reference,
-            channels=tuple(where.channels),
-            labels=job.pipeline.labels,
-            options=where,
-        )
-        write_sources(job.output, sources)
 
 
 def journal_of(job: Job, name: str) -> Journal:

@@ -96,6 +96,7 @@ def watch_folder(
     known: dict[str, StudyOutcome] = {}
     with held(output):
         journal = journal_of(job, JOURNAL)
+        job.tell_sources()
         for studies in _rounds(pipeline, patience, watch):
             outcomes: list[StudyOutcome] = []
             try:

@@ -201,7 +201,7 @@ def test_real_series_become_masks_on_the_published_grid(real_data: Path, tmp_pat
     ]
     for outcome in summary.outcomes:
         # The structure of the RTSTRUCT beside it is the only label's, whatever it is called.
-        assert outcome.record["reference"] is not None
+        assert outcome.record["judged_by"]["reference_sha256"] is not None
         assert outcome.record["reference_volumes_ml"]["ball"] > 1
         path = tmp_path / "out" / "masks" / f"{outcome.name}.nii.gz"
         mask, _ = read_labels(path, loaded.labels)

@@ -57,7 +57,7 @@ def test_a_huge_scan_is_refused_with_the_sizes_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = pipeline(tmp_path, 0.5)
-    (tmp_path / "none.safetensors").touch()
+    (tmp_path / "none.safetensors").write_bytes(b"no weights")
     monkeypatch.setattr(job, "read_scan", lambda *_: pytest.fail("the scan was read"))
     monkeypatch.setattr("medseg.run.predict.check_ready", lambda _: None)
     summary = run(
