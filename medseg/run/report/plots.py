@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.metrics.statistics import bland_altman
 from medseg.run.report.gathering import Gathered, RunSaid, higher_is_better, values_of
-from medseg.run.report.words import metric_label, safe
+from medseg.run.report.words import metric_label, safe, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,19 +90,21 @@ def _figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(side[0] * columns, side[1] * rows), layout="constrained")
+    figure = Figure(figsize=(side[0] * columns, side[1] * rows))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    # Long names make the picture larger, and never the axes smaller: it is cut out as it is saved.
+    room = {"wspace": 0.3, "hspace": 0.55}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=room)
     return figure, list(axes.ravel())
 
 
 def _named(run: RunSaid) -> str:
-    return run.name or "prediction"
+    return short(run.name or "prediction")
 
 
 def _legend(axes: Axes) -> None:
     """Above the axes, where no point lies."""
-    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
 
 
 def _values(run: RunSaid, metric: str, label: str) -> list[float]:
@@ -132,7 +134,9 @@ def _boxes(found: Gathered, metric: str) -> tuple[Figure, str]:
             x = spot + (place - (count - 1) / 2) * 0.8 / count
             _box(axes, (x, 0.5 / count), _values(run, metric, label), ink)
         axes.plot([], [], "s", color=ink, label=_named(run))
-    axes.set_xticks(range(len(labels)), labels, rotation=0 if len(labels) < 4 else 30)
+    axes.set_xticks(
+        range(len(labels)), list(map(short, labels)), rotation=0 if len(labels) < 4 else 30
+    )
     axes.set_xlim(-0.6, max(1, len(labels)) - 0.4)
     axes.set_ylabel(metric_label(metric))
     axes.grid(axis="x", visible=False)
@@ -174,7 +178,7 @@ def _volumes(run: RunSaid, found: Gathered) -> tuple[Figure, str] | None:
             for level, style in ((limits.bias, "-"), (limits.low, "--"), (limits.high, "--")):
                 axes.axhline(level, color="#27313c", linestyle=style, linewidth=1)
         axes.axhline(0, color="#b9c2cb", linewidth=0.8)
-        axes.set_title(label, fontsize=9)
+        axes.set_title(short(label), fontsize=9)
         axes.set_xlabel("mean of both, ml")
     panels[0].set_ylabel("prediction less reference, ml")
     who = f"{_named(run)}: " if run.name else ""
@@ -204,7 +208,9 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
         x, y = np.array(known).T
         seen += [*x.tolist(), *y.tolist()]
         ink = _INKS[place % len(_INKS)]
-        axes.plot(x, y, ".", color=ink, alpha=0.7, markersize=7, markeredgewidth=0, label=label)
+        axes.plot(
+            x, y, ".", color=ink, alpha=0.7, markersize=7, markeredgewidth=0, label=short(label)
+        )
     if seen:
         low, high = min(seen), max(seen)
         room = 0.05 * ((high - low) or 1)

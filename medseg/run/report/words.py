@@ -41,6 +41,11 @@ def safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
 
 
+def short(name: str, most: int = 24) -> str:
+    """A name that does not crowd out a figure."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def intensity(value: float) -> str:
     """A grey value with as many digits as tell it apart."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
