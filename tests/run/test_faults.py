@@ -32,7 +32,7 @@ def killed(folder: Path, kills: int, seed: int, execution: str = "serial") -> di
     script = str(REPOSITORY / "tests/support/killed_runs.py")
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
     told = [sys.executable, script, str(folder), str(kills), str(seed), execution]
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     said = subprocess.run(told, env=env, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
     found: dict[str, Any] = json.loads(said.stdout)
