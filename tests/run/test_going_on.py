@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -80,13 +79,20 @@ def same(one: Path, other: Path) -> bool:
     return (one / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
 
 
-def disturbed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    script = REPOSITORY / "tests/support/killed.py"
-    words = [sys.executable, str(script), str(folder), str(kills), str(seed)]
+def by_itself(script: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a script of tests/support in a process of its own."""
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / "tests/support" / script), *map(str, words)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+
+def disturbed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
+    done = by_itself("killed.py", folder, kills, seed)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -119,26 +125,15 @@ def test_killed_ten_times_a_training_ends_with_the_weights_of_an_undisturbed_one
 
 
 def test_sigterm_in_the_middle_of_an_epoch_leaves_a_checkpoint_to_go_on_from(
-    studies: Path, monkeypatch: pytest.MonkeyPatch
+    studies: Path,
 ) -> None:
-    calm = recipe(studies, checkpoint_minutes=60)
+    text = RECIPE.replace("checkpoint_minutes: 0.0005", "checkpoint_minutes: 60")
+    (studies / "recipe.yaml").write_text(text)
+    calm = recipe(studies)
     train(calm, studies / "calm", fold="0")
-    step = verb.Learner.step
-    # As a scheduler of a cluster does; nothing here has its own way with SIGTERM.
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-    def struck(self: Any, *batch: Any, **more: Any) -> Any:
-        if self.iteration == 15:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *batch, **more)
-
-    monkeypatch.setattr(verb.Learner, "step", struck)
-    with pytest.raises(SystemExit) as ended:
-        train(calm, studies / "struck", fold="0")
-    assert ended.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ended = by_itself("struck.py", studies / "recipe.yaml", studies / "struck", 15)
+    assert ended.returncode == 143, ended.stderr
     assert (studies / "struck/checkpoint.pt").exists()
-    monkeypatch.setattr(verb.Learner, "step", step)
     begun: list[Event] = []
     train(calm, studies / "struck", fold="0", watch=begun.append)
     assert same(studies / "calm", studies / "struck")
