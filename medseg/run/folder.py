@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic, sleep
 
 from medseg.errors import OutputError
-from medseg.io import remove_leftovers
+from medseg.io import remove_leftovers, write_atomically
 
 LOCK = ".medseg.lock"
 
@@ -82,6 +83,17 @@ def _tried(descriptor: int, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def signed(folder: Path) -> Iterator[Path]:
+    """A file with a name of its own, by which others know that they see this very folder."""
+    sign = folder / f".medseg-{token_hex(8)}.tmp"
+    write_atomically(sign, b"")
+    try:
+        yield sign
+    finally:
+        sign.unlink(missing_ok=True)
 
 
 def inside(folder: Path, path: Path) -> Path:

@@ -13,7 +13,7 @@ from medseg.execution import Outcome
 from medseg.image import Study
 from medseg.io import Found, find_studies
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.dealing import Deal, check_steady, dealt_out, one_by_one
+from medseg.run.dealing import DEALERS, Deal, check_site
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.job import Job, mask_path
@@ -99,7 +99,7 @@ def predict(
     pipeline = settled(pipeline, site)
     found, output, digest = asked_for(pipeline)
     check_ready(pipeline)
-    check_steady(pipeline, site)
+    check_site(pipeline, site)
     count = len(found.studies)
     told = f"{count} {'study' if count == 1 else 'studies'} found as {found.layout}"
     for note in (told, *found.notes):
@@ -140,8 +140,7 @@ def journal_of(job: Job, name: str) -> Journal:
 
 def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
     """Do the work where the site wants it, adding each outcome as it comes."""
-    dealt = dealt_out if job.site.execution == "local" else one_by_one
-    with closing(dealt(job, deal)) as ended:
+    with closing(DEALERS[job.site.execution](job, deal)) as ended:
         for done in ended:
             outcome = _closed(job, done)
             journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")

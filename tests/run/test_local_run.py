@@ -21,7 +21,7 @@ from support.studies import ball_studies, save
 
 from medseg.errors import PipelineError
 from medseg.pipeline import Limits, Site, load_pipeline, load_site
-from medseg.run.dealing import _smaller, check_steady
+from medseg.run.dealing import _smaller, check_site
 from medseg.run.events import Event, StageStarted, StudyDone, StudyStarted
 from medseg.run.job import Job
 from medseg.run.predict import RunSummary, predict
@@ -86,9 +86,9 @@ def test_masks_that_would_depend_on_the_worker_are_refused_beforehand(tmp_path: 
     text += "      model: {name: dynunet, widths: [4, 6, 8]}\n      window: [8, 8, 8]\n"
     path = tmp_path / "n.yaml"
     path.write_text(text)
-    check_steady(load_pipeline(path), Site())
+    check_site(load_pipeline(path), Site())
     with pytest.raises(PipelineError, match="precision: auto"):
-        check_steady(load_pipeline(path), TWO)
+        check_site(load_pipeline(path), TWO)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_every_pipeline_can_be_sent_to_a_worker(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("workers: 2\n", "workers is for execution: local"),
-        ("devices: [cpu]\n", "devices is for execution: local"),
-        ("limits: {seconds: 60}\n", "limits: seconds wants execution: local"),
+        ("workers: 2\n", "workers is for execution: local or dask"),
+        ("devices: [cpu]\n", "devices is for execution: local or dask"),
+        ("limits: {seconds: 60}\n", "limits: seconds wants execution: local or dask"),
         ("execution: local\nworkers: 0\n", "workers is at least 1"),
         ("execution: local\ndevices: [gpu]\n", "devices is auto, cpu"),
         ("limits: {seconds: 0}\n", "seconds is above 0"),
