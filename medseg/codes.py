@@ -113,8 +113,8 @@ DICOM: Final = {
         " uncompressed and do not trust the file.",
     ),
     "E_CLUSTER": (
-        "The Dask scheduler cannot be reached or was lost, no worker came, or a worker cannot do the"
-        " work: it has other packages, or does not see the folders of the run.",
+        "The Dask scheduler cannot be reached or was lost, no worker came, or a worker cannot do"
+        " the work: it has other packages, or does not see the folders of the run.",
         "Look whether the scheduler runs and its address is right; use one environment and one file"
         " system on all machines; give the command again: what is done stays.",
     ),

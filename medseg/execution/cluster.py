@@ -55,7 +55,7 @@ class Slurm:
         for name in ("queue", "account", "walltime", "gres", "constraint", "interface"):
             given = getattr(self, name)
             if given is not None and not _PLAIN.fullmatch(given):
-                raise ValueError(f"{name} is one word of letters, digits and .,:=+@%-, not {given!r}")
+                raise ValueError(f"{name} is one word of letters, digits and .,:=+@%-, not {given}")
         if self.logs is not None and not re.fullmatch(r"[\w./-]+", str(self.logs)):
             raise ValueError(f"logs is a folder without spaces and signs, not {str(self.logs)!r}")
 
@@ -146,7 +146,8 @@ def opened(dask: Dask, workers: int, silent_seconds: float) -> Iterator[Opened]:
             )
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             named = dask.scheduler or ("SLURM" if dask.slurm else "127.0.0.1")
-            raise MedsegError("E_CLUSTER", f"there is no way to Dask at {named}: {error}") from error
+            told = f"there is no way to Dask at {named}: {error}"
+            raise MedsegError("E_CLUSTER", told) from error
         stack.callback(client.close, timeout=5)
         yield Opened(client, renew)
 

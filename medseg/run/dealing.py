@@ -106,10 +106,9 @@ class _Meeting:
 
     def check(self) -> None:
         """Go to the folder of the run; MedsegError E_CLUSTER where masks would not be its own."""
-        others = {name: found for name, found in versions().items() if found != self.versions[name]}
-        if others:
-            told = ", ".join(f"{name} {one}, not {self.versions[name]}" for name, one in others.items())
-            raise MedsegError("E_CLUSTER", f"a worker has {told}")
+        ours = self.versions.items()
+        if others := [f"{n} {versions()[n]}, not {one}" for n, one in ours if versions()[n] != one]:
+            raise MedsegError("E_CLUSTER", f"a worker has {', '.join(others)}")
         if not self.sign.exists():
             raise MedsegError("E_CLUSTER", "a worker does not see this folder", self.sign.parent)
         try:
