@@ -38,7 +38,7 @@ def held(folder: Path, shared: bool = False) -> Iterator[Path]:
         )
     alone: bool | None = None
     try:
-        alone = _locked(descriptor, shared)
+        alone = _locked(descriptor, shared, folder)
         if alone is None:
             owner = os.read(descriptor, 200).decode(errors="replace").strip()
             raise OutputError(
@@ -60,11 +60,15 @@ def held(folder: Path, shared: bool = False) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _locked(descriptor: int, shared: bool) -> bool | None:
+def _locked(descriptor: int, shared: bool, folder: Path) -> bool | None:
     """Whether the folder is held by nobody else; None where it cannot be had."""
-    if _tried(descriptor, fcntl.LOCK_EX):
-        return True
-    return False if shared and _keep_trying(descriptor, fcntl.LOCK_SH) else None
+    try:
+        if _tried(descriptor, fcntl.LOCK_EX):
+            return True
+        return False if shared and _keep_trying(descriptor, fcntl.LOCK_SH) else None
+    except OSError as error:
+        told = f"the file system takes no locks ({error.strerror}), which keep two runs apart"
+        raise OutputError("E_PERMISSION", told, folder) from error
 
 
 def _keep_trying(descriptor: int, how: int) -> bool:

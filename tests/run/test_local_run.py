@@ -139,7 +139,7 @@ def waited(until: Callable[[], bool], child: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("execution", ["serial", "local"])
+@pytest.mark.parametrize("execution", ["serial", "local", "dask"])
 def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_once(
     tmp_path: Path, execution: str
 ) -> None:
@@ -156,7 +156,11 @@ def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_onc
     assert 0 < summary["done"] <= 40
     assert not list(output.rglob("*.tmp"))
     assert child.stderr is not None
-    assert b"Traceback" not in child.stderr.read()
+    said = child.stderr.read().decode()
+    assert "Traceback" not in said
+    counted = f"stopped: {summary['done']} done, 0 failed, {40 - summary['done']} left"
+    assert counted in said
+    assert "terminated; what is finished stays" in said
     child.stderr.close()
     before = len(lines(output / "runs.jsonl"))
     again = subprocess.Popen([*told, "--output", str(output), "--overwrite"])
