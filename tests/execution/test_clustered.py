@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from support.clusters import ENV, running
 from support.crews import making, refusing
 
 from medseg.errors import MedsegError, OutputError
@@ -133,6 +136,13 @@ def test_nothing_to_do_starts_no_cluster() -> None:
     assert done(crew(2), []) == {}
 
 
+def await_end(pid: int) -> None:
+    deadline = monotonic() + 60
+    while Path(f"/proc/{pid}").exists():
+        assert monotonic() < deadline
+        sleep(0.02)
+
+
 def listening() -> set[str]:
     """The addresses, in hexadecimal, at which this session's processes listen."""
     mine = {os.getpid()}
@@ -174,7 +184,38 @@ def test_whoever_stops_listening_leaves_no_process_behind() -> None:
     pid = int(str(next(outcomes).result).rpartition(" ")[2])
     assert parent(pid) not in (0, 1)
     outcomes.close()  # type: ignore[attr-defined]
-    deadline = monotonic() + 20
-    while Path(f"/proc/{pid}").exists():
-        assert monotonic() < deadline
-        sleep(0.02)
+    await_end(pid)
+
+
+CALLER = """
+import sys
+from support.clusters import ENV, running
+from support.crews import making
+from medseg.execution import Crew, Dask, clustered
+
+if __name__ == "__main__":
+    crew, dask = Crew(making, ("cpu",)), Dask(scheduler=sys.argv[1])
+    list(clustered(crew, sys.argv[2:], lambda item, event: None, dask))
+"""
+
+
+@pytest.mark.slow
+def test_a_scheduler_of_others_outlives_a_caller_and_a_run_its_scheduler(tmp_path: Path) -> None:
+    script, mark = tmp_path / "caller.py", tmp_path / "mark"
+    script.write_text(CALLER)
+    with running(tmp_path) as cluster:
+        told = [sys.executable, str(script), cluster.address, f"touch {mark}"]
+        caller = subprocess.Popen(told, env=ENV)
+        while not mark.is_file() or not mark.read_text():
+            assert caller.poll() is None
+            sleep(0.05)
+        caller.kill()
+        caller.wait()
+        # Nobody waits for that study any more, and the worker is free for another.
+        await_end(int(mark.read_text()))
+        there = Dask(scheduler=cluster.address, wait_seconds=60)
+        outcomes = clustered(crew(), ["a", "hang"], unheard, there)
+        assert str(next(outcomes).result).startswith("a at place 0")
+        cluster.scheduler.kill()
+        with pytest.raises(MedsegError, match="E_CLUSTER: the Dask scheduler was lost"):
+            next(outcomes)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from conftest import REPOSITORY
+from support.clusters import running
 from support.runs import everything, lines, states
 from support.studies import ball_studies
 
@@ -262,33 +261,14 @@ def test_a_scheduler_that_runs_already_is_used_by_tls_and_left_running(tmp_path:
     tls = certified(tmp_path)
     path = ball_studies(tmp_path, 3)
     run(path, tmp_path / "serial", Site(device="cpu"))
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     where = [f"--tls-{one}={tmp_path / name}" for one, name in CERTIFIED.items()]
-    none = ["--dashboard-address", "127.0.0.1:0"]
-    head = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--protocol", "tls"]
-    file = tmp_path / "scheduler.json"
-    at = ["--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)]
-    scheduler = subprocess.Popen([*head, *where, *at, *none], env=env, stderr=subprocess.PIPE)
-    more = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "3"]
-    worker = subprocess.Popen(
-        [*more, "--scheduler-file", str(file), "--protocol", "tls", *where, *none],
-        env=env,
-        stderr=subprocess.PIPE,
-        cwd=tmp_path.parent,
-    )
-    try:
-        # The worker waits for the file of the scheduler as well.
-        while not file.is_file() or not file.read_text():
-            assert scheduler.poll() is None
-            time.sleep(0.05)
-        address = json.loads(file.read_text())["address"]
-        assert address.startswith("tls://127.0.0.1")
+    with running(tmp_path, "tls", where) as cluster:
+        assert cluster.address.startswith("tls://127.0.0.1")
         site = tmp_path / "site.yaml"
-        site.write_text(f"execution: dask\ndask: {{scheduler: '{address}', {tls}}}\n")
+        site.write_text(f"execution: dask\ndask: {{scheduler: '{cluster.address}', {tls}}}\n")
         run(path, tmp_path / "out", load_site(site))
         assert everything(tmp_path / "out") == everything(tmp_path / "serial")
-        assert scheduler.poll() is worker.poll() is None
-    finally:
-        for process in (worker, scheduler):
-            process.terminate()
-            process.communicate(timeout=30)
+        assert cluster.scheduler.poll() is cluster.worker.poll() is None
+        plain = Site(execution="dask", dask=Dask(cluster.address.replace("tls", "tcp")))
+        with pytest.raises(MedsegError, match="E_CLUSTER: there is no way"):
+            run(path, tmp_path / "plain", plain)
