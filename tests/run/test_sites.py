@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ from medseg.run.whole import merge
 QUICK = REPOSITORY / "pipelines/quickstart.yaml"
 SITES = sorted((REPOSITORY / "configs").glob("*.yaml"))
 LOCAL = Site(execution="local", device="cpu", workers=2, threads=1)
-DASK = Site(execution="dask", device="cpu", workers=2, threads=1)
+DASK = Site(execution="dask", device="cpu", threads=1)
 CERTIFIED = {"ca-file": "cert.pem", "cert": "cert.pem", "key": "key.pem"}
 
 
@@ -40,11 +40,11 @@ def run(path: Path, output: Path, site: Site | None = None, **options: object) -
     return predict(load_pipeline(path).writing_to(output), site, **options)  # type: ignore[arg-type]
 
 
-def four(path: Path, folder: Path) -> list[dict[str, bytes]]:
+def four(path: Path, folder: Path, dask: Site = DASK) -> list[dict[str, bytes]]:
     """What each of the four bodies makes of a pipeline; shards are of both their kinds."""
     run(path, folder / "serial", Site(device="cpu"))
     run(path, folder / "local", LOCAL)
-    run(path, folder / "dask", DASK)
+    run(path, folder / "dask", dask)
     for part in (Shard(1, 2), Shard(2, 2)):
         run(path, folder / "shards", Site(device="cpu"), shard=part)
     merge(folder / "shards")
@@ -70,11 +70,12 @@ def test_the_four_bodies_make_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_four_bodies_make_the_same_bytes_by_a_trained_network(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    serial, local, dask, shards = four(QUICK, tmp_path)
+    serial, local, dask, shards = four(QUICK, tmp_path, replace(DASK, workers=2))
     assert any(name.startswith("masks/") for name in serial)
     assert local == dask == shards == serial
 
 
+@pytest.mark.slow
 def test_a_cluster_is_heard_and_resumed_as_one_process_is(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     path, heard = ball_studies(tmp_path, 3), list[Event]()
@@ -173,7 +174,7 @@ def test_what_a_machine_has_is_left_to_the_workers_that_are_on_it() -> None:
     assert limits_of(away).memory_gib is None
     assert away.places == ("cuda:7",)
     assert limits_of(DASK).memory_gib is not None
-    assert DASK.places == ("cpu", "cpu")
+    assert replace(DASK, workers=2).places == ("cpu", "cpu")
 
 
 def test_a_worker_that_sees_another_folder_or_has_other_packages_is_refused(
