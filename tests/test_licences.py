@@ -74,6 +74,13 @@ def test_nothing_that_the_core_needs_is_gpl() -> None:
     assert JUDGED.keys() <= found.keys(), "what is no longer needed need not be judged"
 
 
+def test_all_that_the_core_needs_is_in_the_lock_that_is_audited() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(one.partition("==")[0]) for one in lines if "==" in one}
+    parts = {name for name in needed() if name.startswith(("nvidia-", "triton", "cuda-"))}
+    assert needed().keys() - pinned - parts - {"setuptools"} == set()
+
+
 @pytest.mark.parametrize(
     "said",
     [

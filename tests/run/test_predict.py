@@ -168,7 +168,7 @@ def test_two_studies_that_would_be_one_file_are_said_before_any_work(tmp_path: P
     assert states(run(path, tmp_path / "apart")) == ["done", "done"]
     path.write_text(path.read_text() + "output: {formats: [nifti, bids]}\n")
     with pytest.raises(InputError, match="'case1' and 'case_1' would both be written as sub-case1"):
-        run(path, tmp_path / "out")
+        predict(load_pipeline(path).writing_to(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
