@@ -176,6 +176,7 @@ def _local(workers: int, security: Any) -> Any:
         dashboard_address=_NOWHERE,
         worker_dashboard_address=_NOWHERE,
         memory_limit=None,
+        preload=["medseg.execution.guard"],
         silence_logs=logging.CRITICAL,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -31,6 +32,12 @@ class Order(Generic[Item, Result]):
     number: int
     item: Item
     before: str
+
+
+def dask_setup(worker: object) -> None:
+    """What Dask calls in each worker of this machine: Ctrl-C on the terminal is the caller's."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def guarded(order: Order[Any, Any]) -> tuple[str, Any]:

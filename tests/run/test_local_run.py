@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -171,3 +172,26 @@ def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_onc
     run(path, output)
     assert len(list((output / "masks").glob("*.nii.gz"))) == 40
     assert all(nib.load(p).shape == (20, 22, 18) for p in (output / "masks").glob("*.nii.gz"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("execution", ["serial", "local", "dask"])
+def test_ctrl_c_on_a_terminal_is_answered_by_one_process(tmp_path: Path, execution: str) -> None:
+    """A terminal sends it to all processes of the run."""
+    path, output = ball_studies(tmp_path, 40), tmp_path / "out"
+    site = tmp_path / "site.yaml"
+    site.write_text(f"execution: {execution}\ndevice: cpu\n")
+    told = [sys.executable, "-m", "medseg", "run", str(path), "--site", str(site)]
+    child = subprocess.Popen(
+        [*told, "--output", str(output)], stderr=subprocess.PIPE, start_new_session=True
+    )
+    waited(lambda: len(list(output.glob("studies/*.json"))) > 1, child)
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.stderr is not None
+    said = child.communicate(timeout=100)[1].decode()
+    assert child.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("interrupted; what is finished stays")
+    assert json.loads((output / "summary.json").read_text())["done"] > 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
