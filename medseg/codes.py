@@ -112,6 +112,12 @@ DICOM: Final = {
         "Raise limits.seconds in the site file; where pixels hang, have the series exported"
         " uncompressed and do not trust the file.",
     ),
+    "E_CLUSTER": (
+        "The Dask scheduler cannot be reached or was lost, no worker came, or a worker cannot do"
+        " the work: it has other packages, or does not see the folders of the run.",
+        "Look whether the scheduler runs and its address is right; use one environment and one file"
+        " system on all machines; give the command again: what is done stays.",
+    ),
     "E_WORKER_DIED": (
         "The process that worked on a study ended, crashed or fell silent, twice; or the one that"
         " unpacks pixels did. Most often the system killed it for want of memory.",

@@ -125,7 +125,8 @@ def test_every_site_of_the_project_loads(path: Path) -> None:
 
 def test_there_are_pipelines_and_sites() -> None:
     assert {path.stem for path in PIPELINES} >= {"hippocampus"}
-    assert {path.stem for path in SITES} == {"laptop", "workstation", "several_gpus", "cluster"}
+    there = {"laptop", "workstation", "several_gpus", "slurm_array", "dask_slurm"}
+    assert {path.stem for path in SITES} == there
 
 
 PIPELINE_ROOMS = {

@@ -25,6 +25,7 @@ from medseg.cli.work import export, run, train
 from medseg.errors import MedsegError
 
 WRONG, INTERRUPTED, TERMINATED = 2, 130, 143
+_GOES_ON = "what is finished stays, and the same command goes on"
 
 
 class _Group(click.Group):
@@ -46,10 +47,12 @@ class _Group(click.Group):
             tell(error)
             ctx.exit(WRONG)
         except KeyboardInterrupt:
-            click.echo(
-                "interrupted; what is finished stays, and the same command goes on", err=True
-            )
+            click.echo(f"interrupted; {_GOES_ON}", err=True)
             ctx.exit(INTERRUPTED)
+        except SystemExit as end:
+            if end.code == TERMINATED:
+                click.echo(f"terminated; {_GOES_ON}", err=True)
+            raise
 
 
 @contextmanager

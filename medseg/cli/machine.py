@@ -12,6 +12,7 @@ from medseg import __version__
 
 _NEEDED = ("torch", "monai", "numpy", "scipy", "SimpleITK", "nibabel", "isal")
 _EXTRA = {"jinja2": "report", "matplotlib": "report", "tensorboard": "tensorboard"}
+_EXTRA |= {"distributed": "dask", "dask-jobqueue": "dask"}
 _PROCESSOR = Path("/proc/cpuinfo")
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 

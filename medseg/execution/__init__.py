@@ -1,5 +1,7 @@
 """Floor 2: how work is dealt out. Send studies, get outcomes back."""
 
+from medseg.execution.cluster import Dask
+from medseg.execution.clustered import clustered
 from medseg.execution.crew import Crew
 from medseg.execution.local import supervised
 from medseg.execution.outcome import Outcome
@@ -7,4 +9,14 @@ from medseg.execution.relay import Stations, relay
 from medseg.execution.serial import serial
 from medseg.execution.threaded import threaded
 
-__all__ = ["Crew", "Outcome", "Stations", "relay", "serial", "supervised", "threaded"]
+__all__ = [
+    "Crew",
+    "Dask",
+    "Outcome",
+    "Stations",
+    "clustered",
+    "relay",
+    "serial",
+    "supervised",
+    "threaded",
+]

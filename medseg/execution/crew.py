@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Generic
 
 from medseg.execution.outcome import Item, Result
@@ -44,17 +44,38 @@ def held_gib(pid: int) -> float:
     return sum(int(words[1]) for words in kept) * 1024 / GIB
 
 
-def machine_gib() -> float:
-    """The machine's memory, or what the control group of this process may take of it."""
+def machine_gib(root: Path = Path("/")) -> float:
+    """The machine's memory, or what the control groups of this process may take of it."""
     whole: float = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+    for file in _limits_of_groups(root):
         try:
-            said = Path("/sys/fs/cgroup", name).read_text("ascii").strip()
+            said = file.read_text("ascii").strip()
         except OSError:
             continue
         if said.isdecimal():
             whole = min(whole, int(said) / GIB)
     return whole
+
+
+def _limits_of_groups(root: Path) -> Iterator[Path]:
+    """Where the limits of this process's group and of those that it is in may be written.
+
+    A job of a queue has a group of its own, in those of the queue; a container sees its as the
+    root.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    lines += ["0::/", "0:memory:/"]
+    for line in lines:
+        _, kind, place = line.split(":", 2)
+        if kind not in ("", "memory"):
+            continue
+        name = "memory.limit_in_bytes" if kind else "memory.max"
+        group = PurePath(place.lstrip("/"))
+        for one in dict.fromkeys((group, *group.parents)):
+            yield root / "sys/fs/cgroup" / kind / one / name
 
 
 def why_ended(code: int | None, gib: float) -> str:

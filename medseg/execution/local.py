@@ -35,7 +35,7 @@ def supervised(
     E_TIMEOUT at once. What would befall every item flies, as in ``attempt``, and so does
     MedsegError E_WORKER_DIED where no worker can be started. Close it to end the workers.
     """
-    hall = _Hall(crew, hear)
+    hall = Hall(crew, hear)
     try:
         yield from hall.through(iter(items))
     finally:
@@ -43,7 +43,9 @@ def supervised(
 
 
 @dataclass(frozen=True)
-class _Task(Generic[Item]):
+class Task(Generic[Item]):
+    """An item to be done; ``before`` says what befell the worker that had it before."""
+
     item: Item
     before: str = ""
 
@@ -58,7 +60,7 @@ class _Worker(Generic[Item]):
     ready: bool = False
     base_gib: float = 0.0
     gib: float = 0.0
-    task: _Task[Item] | None = None
+    task: Task[Item] | None = None
     lost: str = ""
 
     def words(self) -> Iterator[tuple[str, Any]]:
@@ -81,20 +83,38 @@ class _Worker(Generic[Item]):
         self.process.join()
 
 
-class _Hall(Generic[Item, Result]):
+class Hall(Generic[Item, Result]):
     """The workers of a crew, the tasks that wait, and who has which."""
 
     def __init__(self, crew: Crew[Item, Result], hear: Hear[Item]) -> None:
         self._crew = crew
         self._hear = hear
         self._workers: list[_Worker[Item]] = []
-        self._again: deque[_Task[Item]] = deque()
+        self._again: deque[Task[Item]] = deque()
         self._failed_to_start = 0
 
-    def through(self, items: Iterator[Item]) -> Iterator[Outcome[Item, Result]]:
-        """Deal out, listen and look after the workers until nothing is left."""
+    def one(
+        self, item: Item, before: str, wanted: Callable[[], bool]
+    ) -> Outcome[Item, Result] | None:
+        """The outcome of one item; None, and the workers ended, once it is ``wanted`` no more."""
+        self._again.append(Task(item, before))
+        for outcome in self.through(iter(()), wanted):
+            return outcome
+        self._again.clear()
+        self.close()
+        return None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker has come so far that it can do items."""
+        return any(worker.ready for worker in self._workers)
+
+    def through(
+        self, items: Iterator[Item], wanted: Callable[[], bool] = lambda: True
+    ) -> Iterator[Outcome[Item, Result]]:
+        """Deal out, listen and look after the workers until nothing is left, or wanted."""
         held = self._next(items)
-        while True:
+        while wanted():
             while held is not None and (worker := self._idle()) is not None:
                 self._give(worker, held)
                 held = self._next(items)
@@ -120,15 +140,17 @@ class _Hall(Generic[Item, Result]):
             worker.pipe.close()
         self._workers.clear()
 
-    def _next(self, items: Iterator[Item]) -> _Task[Item] | None:
+    def _next(self, items: Iterator[Item]) -> Task[Item] | None:
         if self._again:
             return self._again.popleft()
         for item in items:
-            return _Task(item)
+            return Task(item)
         return None
 
     def _idle(self) -> _Worker[Item] | None:
-        return next((one for one in self._workers if one.ready and one.task is None), None)
+        free = (one for one in self._workers if one.ready and one.task is None)
+        # One that died while it had nothing to do costs no item an attempt.
+        return next((one for one in free if one.process.is_alive()), None)
 
     def _staff(self) -> None:
         """Start a worker for each place that has none."""
@@ -144,7 +166,7 @@ class _Hall(Generic[Item, Result]):
             theirs.close()
             self._workers.append(_Worker(place, process, ours))
 
-    def _give(self, worker: _Worker[Item], task: _Task[Item]) -> None:
+    def _give(self, worker: _Worker[Item], task: Task[Item]) -> None:
         worker.task, worker.since = task, monotonic()
         with suppress(OSError):  # One that has just died is found so a moment later.
             worker.pipe.send((task.item, task.before))
@@ -203,7 +225,7 @@ class _Hall(Generic[Item, Result]):
             if self._failed_to_start >= _TRIES_TO_START:
                 raise MedsegError("E_WORKER_DIED", f"no worker could be started: {told}")
         elif task is not None and not task.before and code != "E_TIMEOUT":
-            self._again.append(_Task(task.item, told))
+            self._again.append(Task(task.item, told))
         elif task is not None:
             said = f"{told}, at the second attempt too" if task.before else told
             yield Outcome(task.item, monotonic() - worker.since, None, StudyError(code, said))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from medseg.execution import Dask
 from medseg.image import Labels
 from medseg.image.coarse import CoarseAxis
 from medseg.inference import Limits
@@ -166,15 +167,17 @@ class Site:
     ``device`` is auto, cpu, cuda, cuda:1 or mps; ``threads`` is for the processor (None: all).
     ``execution`` is serial, in this process, or local: ``workers`` processes for each of
     ``devices`` (none: for ``device``), which are watched, stopped where a study passes
-    ``limits``, and started anew where one dies. A training is always in its own process.
+    ``limits``, and started anew where one dies; or dask, the same by the workers of a ``dask``
+    cluster. A training is always in its own process.
     """
 
     device: str = "auto"
     threads: int | None = None
     limits: Limits = field(default_factory=Limits)
-    execution: Literal["serial", "local"] = "serial"
+    execution: Literal["serial", "local", "dask"] = "serial"
     workers: int = 1
     devices: tuple[str, ...] = ()
+    dask: Dask | None = None
 
     def __post_init__(self) -> None:
         _check_device("device", self.device)
@@ -187,9 +190,25 @@ class Site:
         if self.execution == "serial":
             if self.workers > 1 or self.devices:
                 name = "devices" if self.devices else "workers"
-                raise ValueError(f"{name} is for execution: local")
+                raise ValueError(f"{name} is for execution: local or dask")
             if self.limits.seconds is not None:
-                raise ValueError("limits: seconds wants execution: local, which can stop a study")
+                told = "limits: seconds wants execution: local or dask, which can stop a study"
+                raise ValueError(told)
+        if self.dask is not None and self.execution != "dask":
+            raise ValueError("dask is for execution: dask")
+        if self.away and (self.workers > 1 or self.devices):
+            name = "devices" if self.devices else "workers"
+            raise ValueError(f"{name} is for workers of this machine; a cluster has its own")
+
+    @property
+    def cluster(self) -> Dask:
+        """The Dask cluster, one of this machine where none is named."""
+        return self.dask or Dask()
+
+    @property
+    def away(self) -> bool:
+        """Whether the work may be done on other machines."""
+        return self.execution == "dask" and self.cluster.away
 
     @property
     def places(self) -> tuple[str, ...]:

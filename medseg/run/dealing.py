@@ -1,20 +1,23 @@
-"""Studies dealt out to this process or to a crew of workers; the masks are the same."""
+"""Studies dealt out to this process, a crew of workers or a cluster; the masks are the same."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-from medseg.errors import Caution, PipelineError
-from medseg.execution import Crew, Outcome, Stations, relay, supervised
+from medseg.errors import Caution, MedsegError, PipelineError
+from medseg.execution import Crew, Outcome, Stations, clustered, relay, supervised
 from medseg.execution.crew import Tell
 from medseg.image import Study
 from medseg.pipeline import Pipeline, Site
 from medseg.run.events import Event, StageStarted, StudyStarted, unheard
+from medseg.run.folder import signed
 from medseg.run.job import Job
-from medseg.run.records import Record
+from medseg.run.records import Record, versions
 from medseg.run.site import limits_of, place_of, settled
 from medseg.step import Step
 
@@ -42,6 +45,24 @@ def one_by_one(job: Job, deal: Deal) -> Ended:
 
 def dealt_out(job: Job, deal: Deal) -> Ended:
     """By the workers of the site, in order of finishing."""
+    yield from supervised(crew_of(job, deal.most), deal.studies, _hearing(job, deal))
+
+
+def by_cluster(job: Job, deal: Deal) -> Ended:
+    """By the workers of a Dask cluster, in order of finishing."""
+    with signed(job.output.absolute()) as sign:
+        crew = crew_of(job, deal.most, _Meeting(Path.cwd(), sign, versions()))
+        yield from clustered(crew, deal.studies, _hearing(job, deal), job.site.cluster)
+
+
+DEALERS: Mapping[str, Callable[[Job, Deal], Ended]] = {
+    "serial": one_by_one,
+    "local": dealt_out,
+    "dask": by_cluster,
+}
+
+
+def _hearing(job: Job, deal: Deal) -> Callable[[Study, Event], None]:
     place = count(1)
 
     def hear(study: Study, event: Event) -> None:
@@ -51,26 +72,50 @@ def dealt_out(job: Job, deal: Deal) -> Ended:
             event = replace(event, study=study.name)
         job.watch(event)
 
-    yield from supervised(crew_of(job, deal.most), deal.studies, hear)
+    return hear
 
 
-def crew_of(job: Job, most: int) -> Crew[Study, Record]:
+def crew_of(job: Job, most: int, meeting: _Meeting | None = None) -> Crew[Study, Record]:
     """The workers that a site asks for, ``most`` at most, and what they do."""
     limits = limits_of(job.site)
-    making = _Making(replace(job, watch=unheard))
+    making = _Making(replace(job, watch=unheard), meeting)
     return Crew(making, job.site.places[:most], limits.seconds, limits.memory_gib)
 
 
-def check_steady(pipeline: Pipeline, site: Site) -> None:
-    """PipelineError E_CONFIG where masks would depend on which worker has which study."""
+def check_site(pipeline: Pipeline, site: Site) -> None:
+    """PipelineError E_CONFIG where masks would depend on the worker, or a package is not here."""
     if site.execution == "serial":
         return
+    if site.execution == "dask":
+        site.cluster.check_packages()
     if any(getattr(step, "precision", "") == "auto" for step in pipeline.inference):
         raise PipelineError(
             "E_CONFIG",
             "precision: auto is decided by the first study, and each worker has a first one;"
-            " say float32 or bfloat16 for execution: local",
+            f" say float32 or bfloat16 for execution: {site.execution}",
         )
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """What a worker of another machine has to have in common with the run."""
+
+    folder: Path
+    sign: Path
+    versions: Mapping[str, str]
+
+    def check(self) -> None:
+        """Go to the folder of the run; MedsegError E_CLUSTER where masks would not be its own."""
+        ours = self.versions.items()
+        if others := [f"{n} {versions()[n]}, not {one}" for n, one in ours if versions()[n] != one]:
+            raise MedsegError("E_CLUSTER", f"a worker has {', '.join(others)}")
+        if not self.sign.exists():
+            raise MedsegError("E_CLUSTER", "a worker does not see this folder", self.sign.parent)
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            told = f"a worker cannot go to the folder of the run ({error.strerror})"
+            raise MedsegError("E_CLUSTER", told, self.folder) from error
 
 
 @dataclass(frozen=True)
@@ -78,8 +123,11 @@ class _Making:
     """What a worker does first: the pipeline on its own device."""
 
     job: Job
+    meeting: _Meeting | None = None
 
     def __call__(self, place: str, tell: Tell) -> _Work:
+        if self.meeting is not None:
+            self.meeting.check()
         site = place_of(self.job.site, place)
         return _Work(
             replace(self.job, site=site, pipeline=settled(self.job.pipeline, site), watch=tell)

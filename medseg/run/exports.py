@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medseg.errors import MedsegError, StudyError
+from medseg.errors import InputError, MedsegError, StudyError
 from medseg.image import LabelMap, Study
 from medseg.io import sha256_of
+from medseg.io.bids_write import entities_of
 from medseg.io.exports import OF_DICOM, Format, export_mask, export_path
+from medseg.io.layouts_files import normal
 from medseg.io.scan import is_series
 from medseg.run.folder import inside
 
@@ -25,6 +27,22 @@ Exports = dict[str, dict[str, str]]
 def wanted_formats(pipeline: Pipeline) -> tuple[Format, ...]:
     """The forms that a pipeline asks for, beside NIfTI."""
     return tuple(form for form in pipeline.output_options.formats if form != "nifti")
+
+
+def check_apart(studies: Sequence[Study], pipeline: Pipeline) -> None:
+    """InputError E_DUPLICATE_ID, before any work, where two studies would be one file.
+
+    Every output has its study's name, but for BIDS, which allows letters and digits alone.
+    """
+    by_bids = "bids" in wanted_formats(pipeline)
+    taken: dict[str, int] = {}
+    for number, study in enumerate(studies):
+        names = [study.name, *(["_".join(entities_of(study.name))] if by_bids else [])]
+        for name in names:
+            twin = taken.setdefault(normal(name), number)
+            if twin != number:
+                told = f"{studies[twin].name!r} and {study.name!r} would both be written as {name}"
+                raise InputError("E_DUPLICATE_ID", told, pipeline.input.path)
 
 
 def check_exports(study: Study, pipeline: Pipeline) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic, sleep
 
 from medseg.errors import OutputError
-from medseg.io import remove_leftovers
+from medseg.io import remove_leftovers, write_atomically
 
 LOCK = ".medseg.lock"
 
@@ -37,7 +38,7 @@ def held(folder: Path, shared: bool = False) -> Iterator[Path]:
         )
     alone: bool | None = None
     try:
-        alone = _locked(descriptor, shared)
+        alone = _locked(descriptor, shared, folder)
         if alone is None:
             owner = os.read(descriptor, 200).decode(errors="replace").strip()
             raise OutputError(
@@ -59,11 +60,15 @@ def held(folder: Path, shared: bool = False) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _locked(descriptor: int, shared: bool) -> bool | None:
+def _locked(descriptor: int, shared: bool, folder: Path) -> bool | None:
     """Whether the folder is held by nobody else; None where it cannot be had."""
-    if _tried(descriptor, fcntl.LOCK_EX):
-        return True
-    return False if shared and _keep_trying(descriptor, fcntl.LOCK_SH) else None
+    try:
+        if _tried(descriptor, fcntl.LOCK_EX):
+            return True
+        return False if shared and _keep_trying(descriptor, fcntl.LOCK_SH) else None
+    except OSError as error:
+        told = f"the file system takes no locks ({error.strerror}), which keep two runs apart"
+        raise OutputError("E_PERMISSION", told, folder) from error
 
 
 def _keep_trying(descriptor: int, how: int) -> bool:
@@ -82,6 +87,17 @@ def _tried(descriptor: int, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextmanager
+def signed(folder: Path) -> Iterator[Path]:
+    """A file with a name of its own, by which others know that they see this very folder."""
+    sign = folder / f".medseg-{token_hex(8)}.tmp"
+    write_atomically(sign, b"")
+    try:
+        yield sign
+    finally:
+        sign.unlink(missing_ok=True)
 
 
 def inside(folder: Path, path: Path) -> Path:

@@ -13,8 +13,9 @@ from medseg.execution import Outcome
 from medseg.image import Study
 from medseg.io import Found, find_studies
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.dealing import Deal, check_steady, dealt_out, one_by_one
+from medseg.run.dealing import DEALERS, Deal, check_site
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
+from medseg.run.exports import check_apart
 from medseg.run.folder import held
 from medseg.run.job import Job, mask_path
 from medseg.run.journal import JOURNAL, SHARDS, Journal
@@ -99,7 +100,7 @@ def predict(
     pipeline = settled(pipeline, site)
     found, output, digest = asked_for(pipeline)
     check_ready(pipeline)
-    check_steady(pipeline, site)
+    check_site(pipeline, site)
     count = len(found.studies)
     told = f"{count} {'study' if count == 1 else 'studies'} found as {found.layout}"
     for note in (told, *found.notes):
@@ -140,14 +141,19 @@ def journal_of(job: Job, name: str) -> Journal:
 
 def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
     """Do the work where the site wants it, adding each outcome as it comes."""
-    dealt = dealt_out if job.site.execution == "local" else one_by_one
-    with closing(dealt(job, deal)) as ended:
-        for done in ended:
-            outcome = _closed(job, done)
-            journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
-            outcomes.append(outcome)
-            said = str(outcome.error) if outcome.error else ""
-            job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
+    try:
+        with closing(DEALERS[job.site.execution](job, deal)) as ended:
+            for done in ended:
+                outcome = _closed(job, done)
+                journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
+                outcomes.append(outcome)
+                said = str(outcome.error) if outcome.error else ""
+                job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
+    except (KeyboardInterrupt, SystemExit):
+        failures = sum(outcome.state == "failed" for outcome in outcomes)
+        count, left = len(outcomes) - failures, deal.most - len(outcomes)
+        job.watch(Note(f"stopped: {count} done, {failures} failed, {left} left"))
+        raise
 
 
 def _closed(job: Job, done: Outcome[Study, Record]) -> StudyOutcome:
@@ -171,14 +177,19 @@ def asked_for(pipeline: Pipeline) -> tuple[Found, Path, str]:
 
 
 def studies_of(pipeline: Pipeline) -> Found:
-    """The studies of a pipeline, by the names that are written; InputError where there is none."""
+    """The studies of a pipeline, by the names that are written.
+
+    Raises InputError where there is none, or two would be written as one.
+    """
     where = pipeline.input
     if where.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
     found = find_studies(
         where.path, reference=where.reference, channels=where.channels, series=where.series
     )
-    return Names.of(pipeline).found(found)
+    found = Names.of(pipeline).found(found)
+    check_apart(found.studies, pipeline)
+    return found
 
 
 def output_of(pipeline: Pipeline) -> Path:

@@ -32,7 +32,8 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     moved = pipeline.inference
-    if site.device != "auto":
+    # A device of other machines is looked for there.
+    if site.device != "auto" and not site.away:
         moved = tuple(_moved(step, site.device) for step in moved)
     for step in moved:
         # A device that is not there is told now, not by the first study.
@@ -49,8 +50,11 @@ def _moved(step: Any, device: str) -> Step:
 
 
 def limits_of(site: Site) -> Limits:
-    """The site's limits; where it says nothing of memory, each worker's part of nine tenths."""
-    if site.limits.memory_gib is not None:
+    """The site's limits; where it says nothing of memory, each worker's part of nine tenths.
+
+    Workers of other machines know best how much there is.
+    """
+    if site.limits.memory_gib is not None or site.away:
         return site.limits
     return replace(site.limits, memory_gib=0.9 * machine_gib() / len(site.places))
 

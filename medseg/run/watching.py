@@ -12,7 +12,7 @@ from medseg.image import Study
 from medseg.image.study import Stack
 from medseg.io import Found
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.dealing import Deal, check_steady
+from medseg.run.dealing import Deal, check_site
 from medseg.run.events import Note, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.job import Job
@@ -90,7 +90,7 @@ def watch_folder(
         raise InputError("E_NO_INPUT", "the pipeline names no input.path to watch")
     pipeline = settled(pipeline, site)
     check_ready(pipeline)
-    check_steady(pipeline, site)
+    check_site(pipeline, site)
     output = output_of(pipeline)
     job = Job(pipeline, site, output, pipeline_digest(pipeline), False, watch)
     known: dict[str, StudyOutcome] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from support.studies import ball_studies, save
 
 from medseg.errors import PipelineError
 from medseg.pipeline import Limits, Site, load_pipeline, load_site
-from medseg.run.dealing import _smaller, check_steady
+from medseg.run.dealing import _smaller, check_site
 from medseg.run.events import Event, StageStarted, StudyDone, StudyStarted
 from medseg.run.job import Job
 from medseg.run.predict import RunSummary, predict
@@ -86,9 +87,9 @@ def test_masks_that_would_depend_on_the_worker_are_refused_beforehand(tmp_path: 
     text += "      model: {name: dynunet, widths: [4, 6, 8]}\n      window: [8, 8, 8]\n"
     path = tmp_path / "n.yaml"
     path.write_text(text)
-    check_steady(load_pipeline(path), Site())
+    check_site(load_pipeline(path), Site())
     with pytest.raises(PipelineError, match="precision: auto"):
-        check_steady(load_pipeline(path), TWO)
+        check_site(load_pipeline(path), TWO)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,9 @@ def test_every_pipeline_can_be_sent_to_a_worker(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("workers: 2\n", "workers is for execution: local"),
-        ("devices: [cpu]\n", "devices is for execution: local"),
-        ("limits: {seconds: 60}\n", "limits: seconds wants execution: local"),
+        ("workers: 2\n", "workers is for execution: local or dask"),
+        ("devices: [cpu]\n", "devices is for execution: local or dask"),
+        ("limits: {seconds: 60}\n", "limits: seconds wants execution: local or dask"),
         ("execution: local\nworkers: 0\n", "workers is at least 1"),
         ("execution: local\ndevices: [gpu]\n", "devices is auto, cpu"),
         ("limits: {seconds: 0}\n", "seconds is above 0"),
@@ -139,7 +140,7 @@ def waited(until: Callable[[], bool], child: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("execution", ["serial", "local"])
+@pytest.mark.parametrize("execution", ["serial", "local", "dask"])
 def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_once(
     tmp_path: Path, execution: str
 ) -> None:
@@ -156,7 +157,11 @@ def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_onc
     assert 0 < summary["done"] <= 40
     assert not list(output.rglob("*.tmp"))
     assert child.stderr is not None
-    assert b"Traceback" not in child.stderr.read()
+    said = child.stderr.read().decode()
+    assert "Traceback" not in said
+    counted = f"stopped: {summary['done']} done, 0 failed, {40 - summary['done']} left"
+    assert counted in said
+    assert "terminated; what is finished stays" in said
     child.stderr.close()
     before = len(lines(output / "runs.jsonl"))
     again = subprocess.Popen([*told, "--output", str(output), "--overwrite"])
@@ -167,3 +172,26 @@ def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_onc
     run(path, output)
     assert len(list((output / "masks").glob("*.nii.gz"))) == 40
     assert all(nib.load(p).shape == (20, 22, 18) for p in (output / "masks").glob("*.nii.gz"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("execution", ["serial", "local", "dask"])
+def test_ctrl_c_on_a_terminal_is_answered_by_one_process(tmp_path: Path, execution: str) -> None:
+    """A terminal sends it to all processes of the run."""
+    path, output = ball_studies(tmp_path, 40), tmp_path / "out"
+    site = tmp_path / "site.yaml"
+    site.write_text(f"execution: {execution}\ndevice: cpu\n")
+    told = [sys.executable, "-m", "medseg", "run", str(path), "--site", str(site)]
+    child = subprocess.Popen(
+        [*told, "--output", str(output)], stderr=subprocess.PIPE, start_new_session=True
+    )
+    waited(lambda: len(list(output.glob("studies/*.json"))) > 1, child)
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.stderr is not None
+    said = child.communicate(timeout=100)[1].decode()
+    assert child.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("interrupted; what is finished stays")
+    assert json.loads((output / "summary.json").read_text())["done"] > 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +144,32 @@ def test_two_runs_cannot_write_into_one_folder(tmp_path: Path) -> None:
     with held(tmp_path / "out"), pytest.raises(OutputError, match="E_LOCKED") as error:
         run(path, tmp_path / "out")
     assert str(os.getpid()) in str(error.value)
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    path = ball_studies(tmp_path, 1)
+    with pytest.raises(OutputError, match=r"E_PERMISSION.*takes no locks"):
+        run(path, tmp_path / "out")
+    assert not (tmp_path / "out/masks").exists()
+
+
+def test_two_studies_that_would_be_one_file_are_said_before_any_work(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 1)
+    image = tmp_path / "images/study_00.nii.gz"
+    image.rename(image.with_name("case_1.nii.gz"))
+    shutil.copy(image.with_name("case_1.nii.gz"), image.with_name("case1.nii.gz"))
+    path.write_text(path.read_text().replace(", reference: labels", ""))
+    assert states(run(path, tmp_path / "apart")) == ["done", "done"]
+    path.write_text(path.read_text() + "output: {formats: [nifti, bids]}\n")
+    with pytest.raises(InputError, match="'case1' and 'case_1' would both be written as sub-case1"):
+        predict(load_pipeline(path).writing_to(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_input_is_said_before_any_work(tmp_path: Path) -> None:

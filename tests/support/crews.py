@@ -109,6 +109,17 @@ def _sleep(rest: str, before: str) -> None:
     sleep(float(rest.split(maxsplit=1)[0]))
 
 
+def _kill_parent(rest: str, before: str) -> None:
+    """End the process beside which this one works: a Dask worker."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    sleep(600)
+
+
+def _kill_parent_once(rest: str, before: str) -> None:
+    if not before:
+        _kill_parent(rest, before)
+
+
 def _touch(rest: str, before: str) -> None:
     Path(rest).write_text(str(os.getpid()))
     sleep(600)
@@ -129,5 +140,7 @@ DEEDS: dict[str, Callable[[str, str], None]] = {
     "absent": _absent,
     "odd_bug": _odd_bug,
     "sleep": _sleep,
+    "kill_parent": _kill_parent,
+    "kill_parent_once": _kill_parent_once,
     "touch": _touch,
 }
