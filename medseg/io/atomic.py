@@ -48,7 +48,8 @@ def write_atomically(path: Path, data: bytes) -> str:
 def append_durably(path: Path, line: str) -> None:
     """Add a line to a file of lines, and make it last before anything else is done.
 
-    A line that a killed writer left half-written is closed first, so that it harms no other.
+    A line that a killed writer left half-written is closed first, so that it harms no other;
+    names that are no text are written as JSON escapes them.
     Raises OutputError as ``write_atomically``.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,7 +59,7 @@ def append_durably(path: Path, line: str) -> None:
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            _write_all(descriptor, ("\n" * torn + line + "\n").encode())
+            _write_all(descriptor, ("\n" * torn + line + "\n").encode("utf-8", "backslashreplace"))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
