@@ -214,7 +214,7 @@ BAD_SCANS = (
     _mha(
         "MHA that says its sizes twice",
         "E_HEADER_INVALID",
-        {"ElementType": "DimSize = 7 6 5\nElementType"},
+        {"NDims": "DimSize = 7 6 5\nNDims"},
     ),
     _mha("MHA without a type", "E_HEADER_INVALID", {"ElementType = MET_SHORT\n": ""}),
 )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from support.image_bytes import AFFINE, voxels
 
+_TOLERANCE_MM = 0.02
 Kind = Literal["scan", "series", "mask", "folder", "pipeline", "weights"]
 NRRD_AFFINE = np.array([[-2.0, 0, 0, -1], [0, -2.0, 0, -2], [0, 0, 3.0, 3], [0, 0, 0, 1]])
 
@@ -21,6 +22,32 @@ class Truth:
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
+
+    def agrees(self, values: NDArray[Any], affine: NDArray[np.float64]) -> bool:
+        """Whether these are the same values at the same places, in whatever order of storage.
+
+        An axis of a 2-D image that has no length is not looked at.
+        """
+        if values.ndim == 2 or values.shape[2:3] == (1,):
+            affine = np.where(np.abs(affine).sum(0) > 0, affine, self.affine)
+        ours, where = _in_ras(self.values, self.affine)
+        theirs, there = _in_ras(values, affine)
+        if ours.shape != theirs.shape or np.abs(where - there).max() > _TOLERANCE_MM:
+            return False
+        return np.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def _in_ras(
+    values: NDArray[Any], affine: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Turned to the nearest of right, anterior and superior; sides of 1 beyond three left out."""
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    values = values.reshape(values.shape + (1,) * (3 - values.ndim))
+    order = io_orientation(affine)
+    return apply_orientation(values, order), affine @ inv_ornt_aff(order, values.shape[:3])
 
 
 @dataclass(frozen=True, eq=False)

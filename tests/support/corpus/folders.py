@@ -65,7 +65,7 @@ FOLDERS = (
     _named("other letters", "Müller_肝臓.nii"),
     _named("blanks", " a b .nii"),
     _named("a quote", "a'b\"c.nii"),
-    _named("a leading dash", "-rf.nii"),
+    _named("a leading dash", "-rf.nii", plain=True),
     _named("a dollar", "$(touch PWNED).nii"),
     _named("bytes that are no text", b"a\xff\xfe.nii"),
     _named("250 bytes", "x" * 246 + ".nii"),

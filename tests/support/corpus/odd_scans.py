@@ -182,11 +182,7 @@ ODD_SCANS = (
     _order("big-endian, float64", "f8"),
     _order("big-endian, NIfTI-2", "i2", nib.Nifti2Image),
     good("NIfTI-2", nifti2()),
-    good(
-        "one voxel",
-        nifti(np.full((1, 1, 1), 77, "i2")),
-        np.full((1, 1, 1), 77),
-    ),
+    good("one voxel", nifti(np.full((1, 1, 1), 77, "i2")), np.full((1, 1, 1), 77)),
     good("one row", nifti(voxels((1, 1, 40))), voxels((1, 1, 40))),
     good("four dimensions, one frame", nifti(voxels((5, 6, 7, 1)))),
     good("seven dimensions of which four are 1", nifti(voxels((5, 6, 7, 1, 1, 1, 1)))),

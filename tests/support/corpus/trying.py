@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from support.image_bytes import nifti
 
 from medseg.cli import main
 from medseg.errors import MedsegError
+from medseg.run.events import Event, Note
 from medseg.run.verbs import asked
 
 TOGETHER = ("scan", "mask")
@@ -98,16 +99,17 @@ def by_python(trial: Trial) -> dict[Case, End]:
     """Through ``predict``."""
     from medseg.run.predict import predict
 
+    heard: list[Event] = []
     try:
         told = asked(trial.pipeline, input=trial.input, output=trial.output)
-        summary = predict(told)
+        summary = predict(told, watch=heard.append)
     except MedsegError as error:
         return _everywhere(trial, End(error.code, said=str(error)))
     ends = {}
     for outcome in summary.outcomes:
         said = str(outcome.error) if outcome.error else ""
         ends[_row(trial, outcome.name)] = _ended(trial, dict(outcome.record), said)
-    return ends
+    return _noted(ends, [event.text for event in heard if isinstance(event, Note)])
 
 
 def by_command(trial: Trial) -> dict[Case, End]:
@@ -132,24 +134,46 @@ def ends_of_command(trial: Trial, code: int, output: str, told: str) -> dict[Cas
         record = json.loads(path.read_text())
         assert record["state"] == line["state"]
         ends[_row(trial, line["study"])] = _ended(trial, record, line.get("message", ""))
-    return ends
+    return _noted(ends, told.splitlines())
+
+
+def wrong(cases: Iterable[Case], ends: Mapping[Case, End]) -> dict[str, str]:
+    """The rows that did not end as they must, and how they did."""
+    found = {}
+    for case in cases:
+        end = ends.get(case)
+        if end is None:
+            found[str(case)] = "not told of"
+        elif end.ends != case.ends:
+            found[str(case)] = f"wanted {case.ends}: {end.ends} {end.said[-200:]}"
+        elif end.mask is not None and not is_right(case, end.mask):
+            found[str(case)] = "the mask is wrong"
+        elif missing := set(case.warns) - set(end.warns):
+            found[str(case)] = f"no {', '.join(missing)}"
+    return found
 
 
 def is_right(case: Case, mask: Path) -> bool:
     """Whether a mask lies where the truth does and has its bright voxels."""
     image = nib.load(mask)
+    found = np.asarray(image.dataobj) != 0
     if case.truth is None:
-        return image.ndim >= 3
+        return bool(found.ndim == 3)
     unit = _TO_MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
     affine = np.diag([unit, unit, unit, 1]) @ image.affine
-    found = np.asarray(image.dataobj)
-    truth = case.truth.values >= 50
-    there = np.abs(affine - case.truth.affine).max() < 1e-3
-    return bool(there and found.shape == truth.shape and np.array_equal(found != 0, truth))
+    return replace(case.truth, values=case.truth.values >= 50).agrees(found, affine)
 
 
 def _row(trial: Trial, study: str) -> Case:
     return trial.alone or trial.rows[study]
+
+
+def _noted(ends: dict[Case, End], notes: list[str]) -> dict[Case, End]:
+    """What is said of a whole run, of its only row."""
+    codes = tuple(note.partition(":")[0] for note in notes if note.startswith("W_"))
+    if len(ends) > 1 or not codes:
+        return ends
+    return {case: replace(end, warns=end.warns + codes) for case, end in ends.items()}
 
 
 def _everywhere(trial: Trial, end: End) -> dict[Case, End]:

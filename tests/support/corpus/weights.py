@@ -51,12 +51,12 @@ def _saved(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], Path]:
     return make
 
 
-def _raw(change: Callable[[bytes], bytes], file: str = OWN) -> Callable[[Path], Path]:
+def _raw(change: Callable[[bytes], bytes] | bytes, file: str = OWN) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         path = _saved(_nothing)(folder)
         data = path.read_bytes()
         path.unlink()
-        (folder / file).write_bytes(change(data))
+        (folder / file).write_bytes(change if isinstance(change, bytes) else change(data))
         return folder / file
 
     return make
@@ -151,8 +151,8 @@ WEIGHTS = (
     _weights("no tensor", _saved(_none)),
     _weights("cut", _raw(lambda raw: raw[:-50])),
     _weights("cut in the header", _raw(lambda raw: raw[:40])),
-    _weights("no bytes", _raw(lambda raw: b""), "E_EMPTY_FILE"),
-    _weights("a text", _raw(lambda raw: b"version https://git-lfs.github.com/spec/v1\n")),
+    _weights("no bytes", _raw(b""), "E_EMPTY_FILE"),
+    _weights("a text", _raw(b"version https://git-lfs.github.com/spec/v1\n")),
     _weights("a header of 2**63 bytes", _raw(_claims(2**63))),
     _weights("a header of 90 MB", _raw(_claims(90_000_000))),
     _weights("a tensor behind the file", _raw(_beyond)),
@@ -162,6 +162,6 @@ WEIGHTS = (
     _weights("code in torch's own form", _zipped, "E_UNSAFE"),
     _weights("a list of numbers", _torch([1, 2, 3])),
     _weights("an empty state dict", _torch({"state_dict": {}})),
-    _weights("a zip of nothing", _raw(lambda raw: b"PK\x05\x06" + bytes(18), FOREIGN)),
-    _weights("noise", _raw(lambda raw: bytes(range(256)) * 9, FOREIGN)),
+    _weights("a zip of nothing", _raw(b"PK\x05\x06" + bytes(18), FOREIGN)),
+    _weights("noise", _raw(bytes(range(256)) * 9, FOREIGN)),
 )
