@@ -1,10 +1,11 @@
-"""What is heard while a verb works: live on a terminal, one plain line a study elsewhere."""
+"""What is heard while a verb works: live on a terminal, a line of JSON a study elsewhere."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ _EVERY_SECONDS = 10.0
 def watching() -> Iterator[Watch]:
     """A watch that prints to stderr for as long as the block runs."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield Lines(lambda line: click.echo(line, err=True))
+        yield Told(lambda line: click.echo(line, err=True))
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -67,6 +68,53 @@ class Lines:
             self._say(line)
 
 
+class Told(Lines):
+    """The same for programs: a study that ended is an object of JSON on a line of its own.
+
+    It has ``study``, ``state``, ``seconds``, of a failure ``message``, and how many studies of
+    this command are ``done``, ``kept`` and ``failed`` by then, and how many are ``left``.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(say)
+        self._tally = Tally()
+
+    def __call__(self, event: Event) -> None:
+        """Print what the event has to say, if anything."""
+        self._tally.add(event)
+        if not isinstance(event, StudyDone):
+            super().__call__(event)
+            return
+        told: dict[str, object] = {"study": event.name, "state": event.state}
+        told["seconds"] = round(event.seconds, 3)
+        if event.message:
+            told["message"] = shown(event.message)
+        told |= self._tally.ended
+        if self._tally.total:
+            told["left"] = self._tally.left
+        self._say(json_line(told))
+
+
+class Tally:
+    """How many studies have ended in which way, of how many."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.ended = {"done": 0, "kept": 0, "failed": 0}
+
+    def add(self, event: Event) -> None:
+        """Count."""
+        if isinstance(event, StudyStarted):
+            self.total = event.total
+        elif isinstance(event, StudyDone):
+            self.ended[event.state] += 1
+
+    @property
+    def left(self) -> int:
+        """The studies that have not ended yet."""
+        return self.total - sum(self.ended.values())
+
+
 class Live:
     """A bar with the study and the stage at work, and above it what Lines would say."""
 
@@ -74,9 +122,8 @@ class Live:
         self._progress = progress
         self._bar = progress.add_task("starting", total=None, count="")
         self._study = ""
-        self._total = 0
+        self._tally = Tally()
         self._epoch = self._dice = ""
-        self._ended = {"done": 0, "kept": 0, "failed": 0}
         self._begun: float | None = None
         # Through the bar's own console, which draws the bar anew below each line.
         say = progress.console.print
@@ -84,15 +131,15 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         """Draw the event."""
+        self._tally.add(event)
         if isinstance(event, StudyStarted):
-            self._study, self._total = event.name, event.total
+            self._study = event.name
             self._begun = self._begun or monotonic()
             self._draw(event.name)
         elif isinstance(event, StageStarted):
             self._draw(f"{event.study or self._study}  {event.stage}".strip())
         elif isinstance(event, StudyDone):
-            self._ended[event.state] += 1
-            self._draw(event.name, sum(self._ended.values()))
+            self._draw(event.name, sum(self._tally.ended.values()))
         elif isinstance(event, StepDone):
             self._train(event)
         elif isinstance(event, EpochDone):
@@ -109,14 +156,14 @@ class Live:
         )
 
     def _draw(self, text: str, completed: int | None = None) -> None:
-        told = [f"{count} {state}" for state, count in self._ended.items() if count]
-        left = self._total - sum(self._ended.values())
-        worked = self._ended["done"] + self._ended["failed"]
+        ended, left, total = self._tally.ended, self._tally.left, self._tally.total
+        told = [f"{count} {state}" for state, count in ended.items() if count]
+        worked = ended["done"] + ended["failed"]
         pace = pace_of(worked, left, monotonic() - self._begun) if self._begun else ""
-        count = ", ".join([*told, f"{left} left{pace}"]) if self._total else ""
+        count = ", ".join([*told, f"{left} left{pace}"]) if total else ""
         self._progress.update(
             self._bar,
-            total=self._total or None,
+            total=total or None,
             completed=completed,
             description=shown(text),
             count=count,
@@ -130,6 +177,12 @@ def pace_of(worked: int, left: int, seconds: float) -> str:
     hours = left * seconds / worked / 3600
     rest = f"{60 * hours:.0f} min" if hours < 1.5 else f"{hours:.1f} h"
     return f", {3600 * worked / seconds:.0f} an hour" + (f", {rest}" if left else "")
+
+
+def json_line(told: Mapping[str, object]) -> str:
+    """An object on one line, with nothing in it that could steer a terminal."""
+    line = json.dumps(told, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def lines_of(event: Event) -> list[str]:

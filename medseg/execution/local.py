@@ -74,13 +74,29 @@ class _Worker(Generic[Item]):
                 return
             yield word
 
+    def ended(self) -> bool:
+        """Whether the process is no more; it keeps its number until ``kill``."""
+        return _unreaped(self.process) is not True
+
     def kill(self) -> None:
         """End the process and all that it started."""
         with suppress(OSError):
-            if self.ready:
-                os.killpg(self.process.pid or 0, signal.SIGKILL)
+            # Once it is waited for, another process may have its number.
+            if self.ready and self.process.pid and _unreaped(self.process) is not None:
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
         self.process.join()
+
+
+def _unreaped(process: SpawnProcess) -> bool | None:
+    """Whether a child is alive; None where its end was taken note of, and its number is free."""
+    if not hasattr(os, "waitid"):
+        return process.is_alive() or None
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    try:
+        return os.waitid(os.P_PID, process.pid or 0, flags) is None
+    except ChildProcessError:
+        return None
 
 
 class Hall(Generic[Item, Result]):
@@ -195,8 +211,9 @@ class Hall(Generic[Item, Result]):
 
     def _looked_after(self, worker: _Worker[Item]) -> Iterator[Outcome[Item, Result]]:
         """End a worker that goes too far; say what became of the item of one that has ended."""
-        if not worker.process.is_alive():
+        if worker.ended():
             yield from self._said(worker)
+            worker.kill()
             told = worker.lost or why_ended(worker.process.exitcode, worker.gib)
             yield from self._parted(worker, "E_WORKER_DIED", told)
             return

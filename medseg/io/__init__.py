@@ -9,7 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medseg.io.atomic import append_durably, remove_leftovers, write_atomically
+    from medseg.io.atomic import (
+        append_durably,
+        naming_faults,
+        remove_leftovers,
+        write_atomically,
+    )
     from medseg.io.for_monai import monai_reader
     from medseg.io.geometry import Geometry, tolerance_mm
     from medseg.io.label_table import write_label_table
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "for_monai": ("monai_reader",),
-    "atomic": ("append_durably", "remove_leftovers", "write_atomically"),
+    "atomic": ("append_durably", "naming_faults", "remove_leftovers", "write_atomically"),
     "geometry": ("Geometry", "tolerance_mm"),
     "label_table": ("write_label_table",),
     "layouts": ("Found", "find_masks", "find_studies"),
@@ -48,6 +53,7 @@ __all__ = [
     "grid_of",
     "has_no_grid",
     "monai_reader",
+    "naming_faults",
     "read_label_values",
     "read_labels",
     "read_scan",

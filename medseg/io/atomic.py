@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
@@ -15,6 +16,10 @@ _TEMPORARY = ".medseg-{}.tmp"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MISNAMED = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+_OF_THE_MACHINE = (
+    *(*_FULL, *_FORBIDDEN, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.EMFILE),
+    *(errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN),
+)
 # Some file systems cannot be asked to make a folder lasting.
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 _CHUNK = 1 << 20
@@ -48,7 +53,8 @@ def write_atomically(path: Path, data: bytes) -> str:
 def append_durably(path: Path, line: str) -> None:
     """Add a line to a file of lines, and make it last before anything else is done.
 
-    A line that a killed writer left half-written is closed first, so that it harms no other.
+    A line that a killed writer left half-written is closed first, so that it harms no other;
+    names that are no text are written as JSON escapes them.
     Raises OutputError as ``write_atomically``.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,7 +64,7 @@ def append_durably(path: Path, line: str) -> None:
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            _write_all(descriptor, ("\n" * torn + line + "\n").encode())
+            _write_all(descriptor, ("\n" * torn + line + "\n").encode("utf-8", "backslashreplace"))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -66,6 +72,20 @@ def append_durably(path: Path, line: str) -> None:
             _sync_folder(path.parent)
     except OSError as error:
         raise _failed(error, path) from error
+
+
+@contextmanager
+def naming_faults() -> Iterator[None]:
+    """What a disk, a network drive or the system's limits do to us becomes an OutputError.
+
+    Other errors of the system, such as a file that is not there, are mistakes of the program.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        raise _failed(error, None if error.filename is None else Path(error.filename)) from error
 
 
 def remove_leftovers(folder: Path) -> tuple[Path, ...]:
@@ -120,7 +140,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _failed(error: OSError, path: Path) -> OutputError:
+def _failed(error: OSError, path: Path | None) -> OutputError:
     said = error.strerror or str(error)
     if error.errno in _FULL:
         return OutputError("E_DISK_FULL", f"there is no room left for it ({said})", path)
@@ -128,4 +148,4 @@ def _failed(error: OSError, path: Path) -> OutputError:
         return OutputError("E_PERMISSION", f"may not be written ({said})", path)
     if error.errno in _MISNAMED:
         return OutputError("E_OUTPUT_NAME", f"no file can have this name ({said})", path)
-    return OutputError("E_VERIFY", f"could not be written safely ({said})", path)
+    return OutputError("E_VERIFY", f"could not be written or read safely ({said})", path)

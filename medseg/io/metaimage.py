@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from medseg.io.described import Described
 from medseg.io.geometry import Affine
 from medseg.io.itk_geometry import located_at
 from medseg.io.stream import ByteStream
-from medseg.io.text_header import beside, invalid, lines_of, numbers, sides
+from medseg.io.text_header import Fields, beside, invalid, lines_of, numbers, said_once, sides
 
 _TYPES = {
     "MET_CHAR": np.int8,
@@ -40,8 +39,6 @@ _SYNONYMS = {
 _UNITS = {"mm": 1.0, "cm": 10.0, "um": 0.001}
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
-Fields = Mapping[str, str]
-
 
 def describe_meta(stream: ByteStream, path: Path) -> Described:
     """Read a MetaImage header.
@@ -66,11 +63,11 @@ def describe_meta(stream: ByteStream, path: Path) -> Described:
 
 
 def _fields(stream: ByteStream) -> Fields:
-    fields = {}
+    fields: Fields = {}
     for line in lines_of(stream):
         key, equals, value = line.partition("=")
         if equals:
-            fields[_SYNONYMS.get(key.strip(), key.strip())] = value.strip()
+            said_once(fields, _SYNONYMS.get(key.strip(), key.strip()), value.strip())
         if _LAST in fields:
             return fields
     raise StudyError("E_TRUNCATED", "the MetaImage header ends before its ElementDataFile")

@@ -14,7 +14,7 @@ from medseg.io.described import Described
 from medseg.io.geometry import Affine
 from medseg.io.itk_geometry import located_at
 from medseg.io.stream import ByteStream
-from medseg.io.text_header import beside, invalid, lines_of, numbers, sides
+from medseg.io.text_header import Fields, beside, invalid, lines_of, numbers, said_once, sides
 
 _TYPES = {
     "i1": "signed char|int8|int8_t",
@@ -40,8 +40,6 @@ _TO_RAS = {
 _UNITS = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001}
 _PACKINGS: Mapping[str, Literal["plain", "gzip"]] = {"raw": "plain", "gzip": "gzip", "gz": "gzip"}
 _VECTOR = re.compile(r"none|\(([^()]*)\)")
-
-Fields = Mapping[str, str]
 
 
 def describe_nrrd(stream: ByteStream, path: Path) -> Described:
@@ -76,14 +74,14 @@ def describe_nrrd(stream: ByteStream, path: Path) -> Described:
 def _fields(stream: ByteStream) -> Fields:
     lines = lines_of(stream)
     next(lines)  # the magic, which was looked at before
-    fields = {}
+    fields: Fields = {}
     for line in lines:
         if not line:
             break
         key, colon, value = line.partition(":")
         # What is set by ":=" is no field of the format but a remark of whoever wrote it.
         if colon and not line.startswith("#") and not value.startswith("="):
-            fields[key.strip().lower()] = value.strip()
+            said_once(fields, key.strip().lower(), value.strip())
     return fields
 
 

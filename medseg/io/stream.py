@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -107,7 +108,9 @@ class FileStream(ByteStream):
     def close(self) -> None:
         """Let the file go; once is enough and twice does no harm."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            # Of what was only read, nothing can be lost by it.
+            with suppress(OSError):
+                os.close(self._descriptor)
             self._descriptor = -1
 
     @property

@@ -12,6 +12,7 @@ from medseg.io.stream import ByteStream
 
 _LONGEST_LINE = 1 << 16
 _MOST_LINES = 1 << 12
+Fields = dict[str, str]
 
 
 def lines_of(stream: ByteStream) -> Iterator[str]:
@@ -38,6 +39,12 @@ def lines_of(stream: ByteStream) -> Iterator[str]:
 def invalid(message: str) -> StudyError:
     """A header that contradicts itself or its format."""
     return StudyError("E_HEADER_INVALID", message)
+
+
+def said_once(fields: Fields, key: str, value: str) -> None:
+    """Add a field. StudyError E_HEADER_INVALID where the header has said otherwise before."""
+    if fields.setdefault(key, value) != value:
+        raise invalid(f"the header says {key} twice: {fields[key][:40]!r} and {value[:40]!r}")
 
 
 def numbers(text: str, key: str, count: int | None = None) -> tuple[float, ...]:

@@ -36,6 +36,13 @@ def held(folder: Path, shared: bool = False) -> Iterator[Path]:
         raise OutputError("E_PERMISSION", f"cannot be written to ({error.strerror})", folder) from (
             error
         )
+    try:
+        yield from _held(folder, descriptor, shared)
+    finally:
+        os.close(descriptor)
+
+
+def _held(folder: Path, descriptor: int, shared: bool) -> Iterator[Path]:
     alone: bool | None = None
     try:
         alone = _locked(descriptor, shared, folder)
@@ -57,7 +64,6 @@ def held(folder: Path, shared: bool = False) -> Iterator[Path]:
         if alone and not shared:
             # What workers that had to be ended left half-written.
             remove_leftovers(folder)
-        os.close(descriptor)
 
 
 def _locked(descriptor: int, shared: bool, folder: Path) -> bool | None:

@@ -11,7 +11,7 @@ from typing import Any
 from medseg.errors import InputError, MedsegError
 from medseg.execution import Outcome
 from medseg.image import Study
-from medseg.io import Found, find_studies
+from medseg.io import Found, find_studies, naming_faults
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
 from medseg.run.dealing import DEALERS, Deal, check_site
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
@@ -81,6 +81,7 @@ def plan(pipeline: Pipeline, *, overwrite: bool = False, shard: Shard | None = N
     return Plan(found, output, todo)
 
 
+@naming_faults()
 def predict(
     pipeline: Pipeline,
     site: Site | None = None,

@@ -35,7 +35,7 @@ def record_path(output: Path, study: str) -> Path:
 def write_record(output: Path, record: Record) -> None:
     """Write a record; JSON without NaN."""
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(record_path(output, record["study"]), text.encode())
+    write_atomically(record_path(output, record["study"]), text.encode("utf-8", "backslashreplace"))
 
 
 def read_record(output: Path, study: str) -> Record | None:

@@ -62,7 +62,7 @@ def write_plan(output: Path, studies: Sequence[Study], digest: str) -> None:
     wanted = {"pipeline": digest, "studies": [study.name for study in studies]}
     if read_plan(output) != wanted:
         text = json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(output / SHARDS / PLAN, text.encode())
+        write_atomically(output / SHARDS / PLAN, text.encode("utf-8", "backslashreplace"))
 
 
 def read_plan(output: Path) -> dict[str, Any] | None:

@@ -46,7 +46,7 @@ def write_sources(output: Path, sources: Sources) -> None:
         "read": _told(sources.options),
     }
     text = json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(output / "sources.json", text.encode())
+    write_atomically(output / "sources.json", text.encode("utf-8", "backslashreplace"))
 
 
 def read_sources(output: Path) -> Sources:

@@ -75,7 +75,7 @@ def write_statistics(output: Path, records: Sequence[Record], cohort: Cohort) ->
 def write_json(path: Path, said: Any) -> None:
     """Write JSON without NaN."""
     text = json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _described(records: Sequence[Record], cohort: Cohort) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
     table.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _cell(value: Any) -> Any:
@@ -48,7 +48,7 @@ def write_tables(output: Path, records: Sequence[Record]) -> Mapping[str, Any]:
         write_metrics(output, measures)
     summary = summed(records)
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(output / "summary.json", text.encode())
+    write_atomically(output / "summary.json", text.encode("utf-8", "backslashreplace"))
     return summary
 
 

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from medseg.errors import InputError
 from medseg.image import Study
 from medseg.image.study import Stack
-from medseg.io import Found
+from medseg.io import Found, naming_faults
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
 from medseg.run.dealing import Deal, check_site
 from medseg.run.events import Note, Watch, unheard
@@ -74,6 +74,7 @@ class Arrivals:
         return any(self._given.get(name) != look for name, (look, _) in self._seen.items())
 
 
+@naming_faults()
 def watch_folder(
     pipeline: Pipeline,
     site: Site | None = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError, MedsegError
-from medseg.io import sha256_of
+from medseg.io import naming_faults, sha256_of
 from medseg.run.folder import held
 from medseg.run.instances import write_instances
 from medseg.run.journal import JOURNAL, SHARDS, Line, journal_lines
@@ -75,6 +75,7 @@ def progress(output: Path) -> Progress:
     )
 
 
+@naming_faults()
 def merge(output: Path) -> Merged:
     """The tables and the summary of all shards together, from masks that are whole.
 

@@ -142,7 +142,11 @@ def test_a_run_ends_with_a_table_and_zero(balls: Path) -> None:
     ]
     told = result.stderr.splitlines()
     assert told[0] == "3 studies found as plain folder"
-    assert [line.split()[:2] for line in told[1:]] == [[f"study_0{n}", "done"] for n in range(3)]
+    ended = [json.loads(line) for line in told[1:]]
+    assert [(one["study"], one["state"]) for one in ended] == [
+        (f"study_0{n}", "done") for n in range(3)
+    ]
+    assert [one["left"] for one in ended] == [2, 1, 0]
     assert (balls.parent / "out/ball/masks/study_00.nii.gz").exists()
     again = medseg("run", balls)
     assert again.stdout.splitlines()[-1] == "3 kept: out/ball"
@@ -158,9 +162,10 @@ def test_a_study_that_fails_is_named_with_its_code_and_the_run_ends_with_one(bal
     lines = result.stdout.splitlines()
     assert lines[-1] == "2 done, 1 failed: out/ball"
     assert lines[-2].startswith("study_01: E_TRUNCATED images/study_01.nii.gz: ")
-    assert any(
-        line.startswith("study_01  failed  E_TRUNCATED") for line in result.stderr.splitlines()
-    )
+    told = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    failed = {one["study"]: one["message"] for one in told if one["state"] == "failed"}
+    assert list(failed) == ["study_01"]
+    assert failed["study_01"].startswith("E_TRUNCATED")
     assert "Traceback" not in result.output
 
 

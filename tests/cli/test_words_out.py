@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from medseg.cli.complaints import lines_of, shown, tell
-from medseg.cli.progress import Lines, Live, watching
+from medseg.cli.progress import Lines, Live, Told, watching
 from medseg.cli.progress import lines_of as lines_of_event
 from medseg.cli.tables import aligned
 from medseg.errors import Complaint, PipelineError, StudyError
@@ -143,7 +144,7 @@ def test_no_colour_is_sent_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch)
     assert "\x1b[3" not in drawn(*RUN, color_system="standard")
 
 
-def test_elsewhere_than_on_a_terminal_there_are_lines_without_colour(
+def test_elsewhere_than_on_a_terminal_a_study_is_a_line_of_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with watching() as watch:
@@ -151,7 +152,26 @@ def test_elsewhere_than_on_a_terminal_there_are_lines_without_colour(
             watch(event)
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err == "liver_1  done  2.0 s\nliver_2  failed  E_TRUNCATED: ends early\n"
+    first, second = map(json.loads, told.err.splitlines())
+    counts = {"done": 1, "kept": 0, "failed": 0, "left": 2}
+    assert first == {"study": "liver_1", "state": "done", "seconds": 2.0, **counts}
+    counts = {"done": 1, "kept": 0, "failed": 1, "left": 1}
+    failed = {"study": "liver_2", "state": "failed", "seconds": 2.0}
+    assert second == {**failed, "message": "E_TRUNCATED: ends early", **counts}
+
+
+def test_a_line_for_programs_can_be_read_and_steers_no_terminal() -> None:
+    said: list[str] = []
+    hear = Told(said.append)
+    name = "a\x1b[31m\n\x9b\u202e\udcff肝"
+    hear(StudyDone(name, "failed", 0.12345, f"E_NOT_FOUND {name}: is not there"))
+    (line,) = said
+    assert line.isprintable()
+    assert "肝" in line
+    told = json.loads(line)
+    assert (told["study"], told["seconds"]) == (name, 0.123)
+    assert "left" not in told
+    assert "\x1b" not in told["message"]
 
 
 def test_a_terminal_gets_a_bar(
@@ -165,4 +185,4 @@ def test_a_terminal_gets_a_bar(
     assert "liver_1  done" in capsys.readouterr().err
     monkeypatch.setenv("TERM", "dumb")
     with watching() as watch:
-        assert isinstance(watch, Lines)
+        assert isinstance(watch, Told)

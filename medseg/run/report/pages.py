@@ -29,7 +29,7 @@ def page(template: str, viewer: bool, **said: Any) -> bytes:
             **said,
         )
     )
-    return text.encode()
+    return text.encode("utf-8", "backslashreplace")
 
 
 @cache

@@ -103,7 +103,8 @@ def write_report(
         for ending, content in one.files.items():
             write_atomically(folder / "figures" / f"{one.stem}.{ending}", content)
     head = _head(found)
-    write_atomically(folder / "report.md", markdown(found, head, drawings).encode())
+    text = markdown(found, head, drawings)
+    write_atomically(folder / "report.md", text.encode("utf-8", "backslashreplace"))
     write_atomically(folder / "index.html", _index(found, head, drawings, thumbs))
     pictured = sum(one is not None for one in thumbs.values())
     return ReportSummary(folder / "index.html", len(found.studies), pictured, viewer)
