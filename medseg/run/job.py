@@ -167,6 +167,7 @@ class Job:
         record = {
             "study": study.name,
             "state": "done",
+            **self.names.patient(study),
             "pipeline": {"name": self.pipeline.name, "digest": self.digest},
             "inputs": self.names.inputs(made.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},
