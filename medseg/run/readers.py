@@ -81,7 +81,7 @@ def evaluate_readers(
         write_statistics(output, records, cohort)
         write_instances(output, records)
         majority = output / CONSENSUS / WAYS[0]
-        places = Sources(asked.scans, majority, predictions, readers, labels=labels)
+        places = Sources(asked.scans, majority, predictions, labels=labels, readers=readers)
         write_sources(output, places)
         done = [record for record in records if record["state"] == "done"]
         said = _agreement(done, tuple(readers), asked.metrics, cohort)

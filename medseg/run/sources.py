@@ -28,10 +28,10 @@ class Sources:
     scans: Path | None = None
     references: Path | None = None
     predictions: Path | None = None
-    readers: Mapping[str, Path] = field(default_factory=dict)
     channels: tuple[str, ...] = ("image",)
     labels: Labels | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
+    readers: Mapping[str, Path] = field(default_factory=dict)
 
 
 def write_sources(output: Path, sources: Sources) -> None:
