@@ -314,6 +314,14 @@ CAUTIONS: Final = {
         "A label's volume is outside the range that was given or seen in training.",
         "Look at the mask, and whether the scan is of the kind that the model knows.",
     ),
+    "W_CONFIDENCE": (
+        "The mean probability of a label's voxels is low.",
+        "Look at the mask and, with probabilities: {entropy: true}, at where it is unsure.",
+    ),
+    "W_DISAGREEMENT": (
+        "The networks of an ensemble drew a label differently.",
+        "Look at the mask, and whether the scan is of the kind that the networks know.",
+    ),
     "W_EMPTY_MASK": (
         "No label was found in the scan.",
         "Look at the scan; that there is nothing may be true.",

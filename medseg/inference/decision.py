@@ -38,7 +38,7 @@ def decide(
     )
     mask, raised = np.zeros(target.shape, mask_dtype(labels)), _raised(labels, rule)
     with torch.no_grad():
-        for rows, slab in _slabs(scores, source, target, rule.nearest_axis(source, target)):
+        for rows, slab in slabs(scores, source, target, rule.nearest_axis(source, target)):
             found = _winners(slab + raised if raised else slab, writes, labels.exclusive)
             mask[rows] = found.cpu().numpy()
     return _without_outside(mask, source, target)
@@ -163,7 +163,7 @@ def _runs(low: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.concatenate([[0], changes, [len(low)]]).astype(np.intp)
 
 
-def _slabs(
+def slabs(
     scores: Tensor, source: Grid, target: Grid, nearest: int | None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Scores (K, rows, Y, Z) of one slab of the target's first axis after another."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import OutputError
 from medseg.image import Grid, Label, LabelMap, Labels, mask_dtype
@@ -49,6 +50,19 @@ def write_mask(
         raise OutputError("E_OUTPUT_NAME", "a mask's name ends in .nii.gz or .nii", path)
     raw = nifti_bytes(masks, geometry)
     return write_atomically(path, gzipped(raw) if name.endswith(".gz") else raw)
+
+
+def write_map(
+    path: Path, maps: Sequence[NDArray[np.uint8]], geometry: Geometry, step: float
+) -> str:
+    """Write numbers (X, Y, Z) that are multiples of ``step``, one a frame; the SHA-256.
+
+    ``geometry`` is the place of the voxels. The file ends in ``.nii.gz``. Raises OutputError.
+    """
+    dims = dims_of(geometry, len(maps))
+    header = header_bytes(geometry, dims, np.dtype(np.uint8), slope=step)
+    voxels = [np.ascontiguousarray(one.T).data for one in maps]
+    return write_atomically(path, gzipped(b"".join([header, bytes(4), *voxels])))
 
 
 def nifti_bytes(masks: Sequence[LabelMap], geometry: Geometry) -> bytes:
@@ -98,7 +112,11 @@ def dims_of(geometry: Geometry, frames: int) -> tuple[int, ...]:
 
 
 def header_bytes(
-    geometry: Geometry, dims: tuple[int, ...], dtype: np.dtype[Any], extension: int = 0
+    geometry: Geometry,
+    dims: tuple[int, ...],
+    dtype: np.dtype[Any],
+    extension: int = 0,
+    slope: float = 1.0,
 ) -> bytes:
     """A NIfTI header with what its place and its type need, and nothing else."""
     version = 2 if geometry.version == 2 or max(dims) > NIFTI1_LONGEST else 1
@@ -110,7 +128,7 @@ def header_bytes(
     header["bitpix"] = 8 * dtype.itemsize
     header["pixdim"] = geometry.pixdim
     header["vox_offset"] = layout.itemsize + 4 + extension
-    header["scl_slope"] = 1
+    header["scl_slope"] = slope
     header["xyzt_units"] = geometry.xyzt_units
     header["qform_code"] = geometry.qform_code
     header["sform_code"] = geometry.sform_code

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from medseg.metrics.calibration import Probabilities
 from medseg.metrics.comparison import Comparison, Overlap
 from medseg.metrics.conventions import Metric
 from medseg.metrics.distance import Assd, BoundaryIou, CentroidDistance, Hd, Hd95, Msd, Nsd
@@ -45,6 +46,7 @@ __all__ = [
     "Nsd",
     "Overlap",
     "Precision",
+    "Probabilities",
     "Quality",
     "Sensitivity",
     "Specificity",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,13 +63,11 @@ def split(marked: NDArray[np.bool_], connectivity: Connectivity = 26) -> _Number
 
 
 def instances(
-    mask: LabelMap,
-    numbers: _Numbers,
-    confidence: NDArray[np.floating[Any]] | None = None,
+    mask: LabelMap, numbers: _Numbers, confidence: Sequence[float] | None = None
 ) -> tuple[Instance, ...]:
     """Each component of ``numbers (X, Y, Z)`` on the grid of ``mask``, measured.
 
-    ``confidence (X, Y, Z)`` is the label's probability.
+    ``confidence`` is the mean probability of each, from component 1 on.
     """
     from scipy.ndimage import find_objects
 
@@ -81,7 +79,7 @@ def instances(
         start = [side.start for side in box]
         index = np.argwhere(here) + start
         low, high = _corners(mask, index)
-        sure = None if confidence is None else float(confidence[box][here].mean())
+        sure = None if confidence is None else confidence[number - 1]
         told.append(
             Instance(
                 number,

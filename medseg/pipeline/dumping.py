@@ -28,8 +28,8 @@ _LIMITS = ("path", "reference", "memory_gib", "rois")
 _LATER = ("series", "missing_slices", "pet")
 _ORDER = (
     *("name", "description", "labels", "ignore", "input", "within", "preprocess", "previous"),
-    *("inference", "refine", "postprocess", "metrics", "quality", "instances", "training"),
-    *("output", "privacy", "deterministic"),
+    *("inference", "refine", "postprocess", "metrics", "quality", "instances", "probabilities"),
+    *("training", "output", "privacy", "deterministic"),
 )
 _DECIDES = (
     *("labels", "input", "within", "preprocess", "previous", "inference", "refine"),

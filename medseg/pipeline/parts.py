@@ -12,7 +12,7 @@ from medseg.image.coarse import CoarseAxis
 from medseg.inference import Limits
 from medseg.io import ReadOptions
 from medseg.io.exports import ExportOptions, Format
-from medseg.metrics import Dice, Instances, Iou, Quality
+from medseg.metrics import Dice, Instances, Iou, Probabilities, Quality
 from medseg.step import Step
 from medseg.training import Training
 
@@ -114,8 +114,8 @@ class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
     ``quality`` says what is flagged in masks without a reference, ``instances`` asks for a line of
-    instances.csv for each lesion or organ. ``deterministic`` asks for the same bytes again on the
-    same machine.
+    instances.csv for each lesion or organ, ``probabilities`` for how sure the networks were.
+    ``deterministic`` asks for the same bytes again on the same machine.
     """
 
     name: str
@@ -131,6 +131,7 @@ class Pipeline:
     metrics: tuple[Step, ...] = (Dice(), Iou())
     quality: Quality = field(default_factory=Quality)
     instances: Instances | None = None
+    probabilities: Probabilities | None = None
     training: Training | None = None
     output: Path | Output | None = None
     privacy: Privacy = Privacy()

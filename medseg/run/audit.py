@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import ceil, floor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,17 +56,37 @@ class Audit:
     faults: tuple[Fault, ...]
     found: Found
     seen: tuple[Seen, ...] = ()
-    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    volumes_ml: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Mapping[str, tuple[int, ...]]:
+        """The values of each study's mask, without 0."""
+        return {name: tuple(volumes) for name, volumes in self.volumes_ml.items()}
+
+    def volumes_seen(self, labels: Labels, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """The least and the most ml of each label, over those of some studies that have it.
+
+        Rounded outwards to a tenth of a microlitre.
+        """
+        known = [self.volumes_ml.get(name, {}) for name in names]
+        told = {}
+        for label in labels:
+            volumes = [sum(one.get(value, 0.0) for value in label.values) for one in known]
+            there = [volume for volume in volumes if volume]
+            if there:
+                least, most = floor(min(there) * 1e4) / 1e4, ceil(max(there) * 1e4) / 1e4
+                told[label.name] = (least, most)
+        return told
 
 
 @dataclass(frozen=True)
 class Looked:
-    """An earlier look at a study: files as they were, digest and values of voxels, faults."""
+    """An earlier look at a study: files as they were, digest of voxels, faults, ml of values."""
 
     files: tuple[tuple[str, int, int], ...]
     digest: str
     faults: tuple[Fault, ...]
-    values: tuple[int, ...] = ()
+    volumes_ml: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,7 @@ def audit(
             continue
         found_out = _looked_at(study, where.options, labels, whole)
         wrong = tuple(_fault(study, error) for error in found_out.errors)
-        looks[study.name] = Looked(files, found_out.digest, wrong, found_out.values)
+        looks[study.name] = Looked(files, found_out.digest, wrong, found_out.volumes_ml)
         if found_out.seen is not None:
             seen.append(found_out.seen)
     keep(looks)
@@ -128,7 +149,7 @@ def audit(
         tuple(sorted(faults, key=lambda fault: fault.study)),
         found,
         tuple(one for one in seen if one.name not in bad),
-        {name: look.values for name, look in looks.items()},
+        {name: look.volumes_ml for name, look in looks.items()},
     )
 
 
@@ -229,9 +250,9 @@ def read_looks(path: Path, asked: str) -> Mapping[str, Looked]:
                 tuple((str(f), int(size), int(time)) for f, size, time in one["files"]),
                 one["digest"],
                 tuple(Fault(**fault) for fault in one["faults"]),
-                tuple(one["values"]),
+                {int(value): float(ml) for value, ml in one["volumes_ml"].items()},
             )
             for name, one in told["studies"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

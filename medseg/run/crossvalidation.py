@@ -20,7 +20,7 @@ from medseg.run.cases import sound
 from medseg.run.events import Note, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.folds import folds_of, roll
-from medseg.run.model_folder import INTENDED_USE, WEIGHTS, ModelFolder
+from medseg.run.model_folder import INTENDED_USE, WEIGHTS, ModelFolder, flagging
 from medseg.run.predict import predict
 from medseg.run.records import versions
 from medseg.run.site import limits_of
@@ -145,13 +145,17 @@ def _write_ensemble(
     _, step = trainable(pipeline)
     bare = ModelFolder(model, pipeline, step).described()
     steps: list[Step] = []
+    seen: dict[str, tuple[float, float]] = {}
     for place in places.values():
         # A network may have grown, so each fold says itself what it has.
-        own = next(
-            one for one in load_pipeline(place).inference if isinstance(one, SlidingWindow | Slices)
-        )
+        fold = load_pipeline(place)
+        own = next(one for one in fold.inference if isinstance(one, SlidingWindow | Slices))
         steps.append(replace(own, weights=Path(place.name) / WEIGHTS))
-    text = dump_pipeline(replace(bare, inference=tuple(steps), training=None))
+        for name, (low, high) in fold.quality.volumes_ml.items():
+            least, most = seen.get(name, (low, high))
+            seen[name] = (min(low, least), max(high, most))
+    whole = flagging(replace(bare, inference=tuple(steps), training=None), seen)
+    text = dump_pipeline(whole)
     write_atomically(model / "pipeline.yaml", text.encode())
     card = {
         "name": pipeline.name,
@@ -161,6 +165,7 @@ def _write_ensemble(
         "channels": list(pipeline.input.channels),
         "network": step.model.name,
         "folds": {fold: place.name for fold, place in places.items()},
+        "volumes_ml": {name: list(volumes) for name, volumes in seen.items()},
         "cross_validation": pooled,
         "weights_sha256": {fold: sha256_of(place / WEIGHTS) for fold, place in places.items()},
         "versions": dict(versions()),

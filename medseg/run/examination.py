@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -46,14 +46,14 @@ class Seen:
 class Examined:
     """A study that was looked at: what was seen where it is sound, or what is wrong.
 
-    ``values`` are those of the mask, without 0.
+    ``volumes_ml`` are those of the mask's values, without 0.
     """
 
     study: Study
     seen: Seen | None = None
     errors: tuple[StudyError, ...] = ()
     digest: str = ""
-    values: tuple[int, ...] = ()
+    volumes_ml: Mapping[int, float] = field(default_factory=dict)
 
 
 def examined(study: Study, options: ReadOptions, labels: Labels | None, whole: bool) -> Examined:
@@ -78,9 +78,9 @@ def examined(study: Study, options: ReadOptions, labels: Labels | None, whole: b
     if mask is None:
         return Examined(study, errors=tuple(errors), digest=digest)
     counts = np.bincount(mask.data.ravel(order="K"))
-    values = tuple(int(v) for v in np.flatnonzero(counts) if v)
+    volumes = {int(v): float(counts[v]) * mask.grid.voxel_ml for v in np.flatnonzero(counts) if v}
     return Examined(
-        study, _seen(study.name, scan, mask, digest) if whole else None, (), digest, values
+        study, _seen(study.name, scan, mask, digest) if whole else None, (), digest, volumes
     )
 
 

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medseg.errors import StudyError
 from medseg.image import LabelMap
 from medseg.io import write_atomically
 from medseg.metrics import Instances, Lesions
 from medseg.metrics.instances import Instance, instances, match, split
+from medseg.run.certainty import Certainty
 from medseg.run.records import Record
 from medseg.run.tables import csv_bytes
 
@@ -20,23 +24,28 @@ _COLUMNS = (
     *(f"low_{axis}_mm" for axis in _WORLD),
     *(f"high_{axis}_mm" for axis in _WORLD),
     *(f"centroid_{axis}_mm" for axis in _WORLD),
-    *("longest_mm", "across_mm", "confidence", "found", "partner", "iou"),
+    *("longest_mm", "across_mm", "mean_confidence", "found", "partner", "iou"),
 )
 
 
 def instance_rows(
-    mask: LabelMap, reference: LabelMap | None, rule: Lesions, names: Sequence[str] = ()
+    mask: LabelMap,
+    reference: LabelMap | None,
+    rule: Lesions,
+    names: Sequence[str] = (),
+    sure: Certainty | None = None,
 ) -> list[dict[str, Any]]:
     """The lesions of each label in ``mask`` and, where there is one, in ``reference``.
 
     A lesion is ``found`` where the other mask has a partner for it; without a reference that is
-    not known. Voxels to ignore are background.
+    not known. Voxels to ignore are background. ``sure`` gives predicted lesions a confidence.
     """
     rows: list[dict[str, Any]] = []
     for name in names or mask.labels.names:
         mine = mask.where(name)
         if reference is None:
-            rows += _rows(name, "prediction", instances(mask, split(mine, rule.connectivity)))
+            one = split(mine, rule.connectivity)
+            rows += _rows(name, "prediction", instances(mask, one, _sure(sure, name, one)))
             continue
         theirs = reference.where(name)
         if reference.labels.ignore is not None:
@@ -46,18 +55,26 @@ def instance_rows(
         pairs = list(zip(found.pairs, found.ious, strict=True))
         partner = {a + 1: (b + 1, iou) for (a, b), iou in pairs}
         back = {b + 1: (a + 1, iou) for (a, b), iou in pairs}
-        rows += _rows(name, "prediction", instances(mask, one), partner)
+        rows += _rows(name, "prediction", instances(mask, one, _sure(sure, name, one)), partner)
         rows += _rows(name, "reference", instances(reference, other), back)
     return rows
 
 
+def _sure(sure: Certainty | None, name: str, numbers: NDArray[np.uint32]) -> list[float] | None:
+    return None if sure is None else sure.of_instances(name, numbers)
+
+
 def instances_of(
-    study: str, asked: Instances, masks: Sequence[LabelMap], reference: LabelMap | None
+    study: str,
+    asked: Instances,
+    masks: Sequence[LabelMap],
+    reference: LabelMap | None,
+    sure: Certainty | None = None,
 ) -> list[dict[str, Any]]:
     """The lesions of a study as its pipeline asks for them; StudyError E_NDIM for a series."""
     if len(masks) > 1:
         raise StudyError("E_NDIM", "instances are of a 3D mask, not of a series", study)
-    return instance_rows(masks[0], reference, asked.rule, asked.labels or ())
+    return instance_rows(masks[0], reference, asked.rule, asked.labels or (), sure)
 
 
 def _rows(
@@ -78,7 +95,7 @@ def _rows(
             row |= {f"{part}_{a}_mm": round(v, 3) for a, v in zip(_WORLD, point, strict=True)}
         row["longest_mm"] = round(one.diameters_mm.longest, 3)
         row["across_mm"] = round(one.diameters_mm.across, 3)
-        row["confidence"] = one.confidence
+        row["mean_confidence"] = one.confidence
         if partner is not None:
             other, iou = partner.get(one.number, (None, None))
             row |= {"found": "no" if other is None else "yes", "partner": other, "iou": iou}

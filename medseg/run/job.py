@@ -36,7 +36,7 @@ from medseg.run.records import (
     write_record,
 )
 from medseg.run.room import check_room, fetched_bytes, foreseen
-from medseg.run.segment import Clock, answered, prepared, segment
+from medseg.run.segment import Clock, Segmentation, answered, prepared, segment
 from medseg.run.site import limits_of
 from medseg.run.sources import Sources, write_sources
 
@@ -64,12 +64,17 @@ class Fetched:
 class Answered:
     """A study's masks and all that is told of them, or the record that still stands."""
 
-    masks: tuple[LabelMap, ...] = ()
+    frames: tuple[Segmentation, ...] = ()
     geometry: Geometry | None = None
     cautions: tuple[Caution, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
     old: Record | None = None
     clock: Clock = field(default_factory=Clock)
+
+    @property
+    def masks(self) -> tuple[LabelMap, ...]:
+        """One a frame."""
+        return tuple(frame.mask for frame in self.frames)
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Job:
             answers = [segment(frame, self.pipeline, clock, limits) for frame in scan.frames]
         clock.hear = str
         return Answered(
-            masks=tuple(answer.mask for answer in answers),
+            frames=tuple(answers),
             geometry=scan.geometry,
             cautions=(*scan.cautions, *(c for answer in answers for c in answer.cautions)),
             digests=scan.digests,
@@ -157,11 +162,12 @@ class Job:
             formats = wanted_formats(self.pipeline)
             exports = exported(formats, masks[0], study, self.pipeline, self.output)
         with clock.stage("metrics"):
-            judged, more = self._judge.said(study, masks, made.geometry)
+            judged, more = self._judge.said(study, masks, made.geometry, made.frames)
         cautions = (*self.cautions, *made.cautions, *more)
         record = {
             "study": study.name,
             "state": "done",
+            **self.names.patient(study),
             "pipeline": {"name": self.pipeline.name, "digest": self.digest},
             "inputs": self.names.inputs(made.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Label, LabelMap, Labels, Study
-from medseg.io import Geometry, read_labels, sha256_of, write_mask
-from medseg.metrics import Comparison
+from medseg.io import Geometry, read_labels, write_mask
+from medseg.metrics import Comparison, Measure
 from medseg.metrics.instances import numbered
 from medseg.pipeline import Pipeline
+from medseg.run.certainty import Certainty, calibration_measures, write_entropy
 from medseg.run.folder import inside
 from medseg.run.instances import instances_of
-from medseg.run.records import Record, measured, rounded, write_record
+from medseg.run.records import Record, judged_by, measured, rounded, write_record
+from medseg.run.segment import Segmentation
 
 
 @dataclass(frozen=True)
@@ -24,45 +26,73 @@ class Judge:
     pipeline: Pipeline
     output: Path
 
-    def stamp(self, study: Study) -> dict[str, str | None]:
-        """What is said rests on this: the reference's bytes and what was asked."""
-        pipeline = self.pipeline
-        return {
-            "reference_sha256": None if study.reference is None else sha256_of(study.reference),
-            "metrics": "; ".join(map(repr, pipeline.metrics)) if study.reference else "",
-            "instances": repr(pipeline.instances) if pipeline.instances else "",
-        }
-
     def said(
-        self, study: Study, masks: Sequence[LabelMap], geometry: Geometry | None = None
+        self,
+        study: Study,
+        masks: Sequence[LabelMap],
+        geometry: Geometry | None = None,
+        frames: Sequence[Segmentation] = (),
     ) -> tuple[Record, tuple[Caution, ...]]:
-        """What the record says of masks beside their reference, and what to know about them."""
+        """What the record says of masks beside their reference, and what to know about them.
+
+        ``frames`` are what the masks were made as, with their scores where these were kept.
+        """
+        sure = [Certainty(one.mask, one.scores) for one in frames if one.scores is not None]
         reference, cautions = self._reference(study, masks)
         comparison = None if reference is None else Comparison(masks[0], reference)
         asked_for = self.pipeline.metrics if comparison is not None else ()
         measures = [measure for metric in asked_for for measure in metric(comparison)]
+        certain, more = self._certain(sure, reference)
         said: Record = {
-            "judged_by": self.stamp(study),
+            "judged_by": judged_by(study, self.pipeline),
             "reference_volumes_ml": {} if reference is None else rounded(reference.volumes_ml()),
-            "metrics": measured(measures),
+            "metrics": measured([*measures, *more]),
+            **certain,
         }
+        agreed = [_rounded(one.agreement) for one in frames if one.agreement]
+        if agreed:
+            said["networks_agree"] = agreed
         asked = self.pipeline.instances
         if asked is not None:
-            said["instances"] = instances_of(study.name, asked, masks, reference)
+            rows = instances_of(study.name, asked, masks, reference, sure[0] if sure else None)
+            said["instances"] = rows
             if asked.masks:
                 path = inside(self.output, self.output / "instances" / f"{study.name}.nii.gz")
                 write_mask(path, numbered(masks[0], asked.labels, asked.connectivity), geometry)
+        if self.pipeline.probabilities and self.pipeline.probabilities.entropy and sure:
+            path = inside(self.output, self.output / "entropy" / f"{study.name}.nii.gz")
+            write_entropy(path, sure, geometry)
         flags = [flag for mask in masks for flag in self.pipeline.quality.flags(mask)]
-        return said, (*cautions, *flags)
+        return said, (*cautions, *flags, *self._doubts(said))
+
+    def _certain(
+        self, sure: Sequence[Certainty], reference: LabelMap | None
+    ) -> tuple[Record, list[Measure]]:
+        """Mean probabilities of each frame's labels, and with a reference what they are worth."""
+        asked = self.pipeline.probabilities
+        if asked is None or not sure:
+            return {}, []
+        said: Record = {"confidence": [one.confidence() for one in sure]}
+        if reference is None:
+            return said, []
+        found = sure[0].forecasts(reference, asked)
+        said["calibration"] = {name: one.as_json() for name, one in found.items() if one}
+        return said, calibration_measures(found)
+
+    def _doubts(self, said: Record) -> list[Caution]:
+        doubts = self.pipeline.quality.doubts
+        told = [flag for frame in said.get("confidence", []) for flag in doubts(frame, {})]
+        return told + [flag for f in said.get("networks_agree", []) for flag in doubts({}, f)]
 
     def again(self, study: Study, mask_path: Path, old: Record) -> Record:
         """The record of a mask that stands, said anew where the reference or the asking changed."""
-        if old.get("judged_by") == self.stamp(study):
+        if old.get("judged_by") == judged_by(study, self.pipeline):
             return old
         judged, _ = self.said(study, [self.old_mask(mask_path, old)])
         record = {**old, **judged}
-        if "instances" not in judged:
-            record.pop("instances", None)
+        for part in ("instances", "confidence", "calibration"):
+            if part not in judged:
+                record.pop(part, None)
         write_record(self.output, record)
         return record
 
@@ -84,6 +114,10 @@ class Judge:
                 "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
             )
         return read_labels(study.reference, masks[0].labels, masks[0].grid, self.pipeline.input)
+
+
+def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 4) for name, value in values.items()}
 
 
 def _again(name: str, values: Sequence[int], known: Labels) -> Label:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,11 +39,16 @@ INTENDED_USE = "Research. Not a medical device; not for diagnosis or treatment."
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What training writes beside the weights."""
+    """What training writes beside the weights.
+
+    ``seen_ml`` are the least and the most of each label in what is trained on; masks outside are
+    flagged, unless the pipeline has a range of its own.
+    """
 
     path: Path
     pipeline: Pipeline
     step: SlidingWindow | Slices
+    seen_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def _with_weights(self, weights: Path, pipeline: Pipeline) -> Pipeline:
         filled = tuple(
@@ -114,7 +119,8 @@ class ModelFolder:
 
     def write_pipeline(self) -> None:
         """Write the pipeline that fits the weights beside it."""
-        write_atomically(self.path / "pipeline.yaml", dump_pipeline(self.described()).encode())
+        said = flagging(self.described(), self.seen_ml)
+        write_atomically(self.path / "pipeline.yaml", dump_pipeline(said).encode())
 
     def write_growth(self, rows: Sequence[Grown]) -> None:
         """Write growth.csv and growth.json: what was tried, and the structure that came of it."""
@@ -164,6 +170,7 @@ class ModelFolder:
             "network": self.step.model.name,
             **self._growth(grown),
             "trained_on": len(parts.trained_on),
+            "volumes_ml": {name: list(seen) for name, seen in self.seen_ml.items()},
             "held_out": list(parts.held_out),
             "validated_on": list(parts.validated),
             "validation_dice": {
@@ -176,6 +183,12 @@ class ModelFolder:
             "versions": dict(versions()),
         }
         write_atomically(self.path / "card.json", _json(card))
+
+
+def flagging(pipeline: Pipeline, seen_ml: Mapping[str, tuple[float, float]]) -> Pipeline:
+    """A pipeline that flags volumes outside what training saw, or outside its own ranges."""
+    volumes = {**seen_ml, **pipeline.quality.volumes_ml}
+    return replace(pipeline, quality=replace(pipeline.quality, volumes_ml=volumes))
 
 
 def _digest(text: str) -> str:

@@ -60,6 +60,13 @@ class Names:
             return dict(digests)
         return {self._hashed(name): digest for name, digest in digests.items()}
 
+    def patient(self, study: Study) -> dict[str, str]:
+        """The patient of a study, by whom statistics draw, where a manifest has the column."""
+        said = study.attributes.get("patient")
+        if not said:
+            return {}
+        return {"patient": said if self.key is None else self._hashed(said)}
+
     def error(self, study: Study, error: MedsegError) -> MedsegError:
         """An error that names no file of the study."""
         if self.key is None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from medseg.errors import InputError, MedsegError
+from medseg.errors import Caution, InputError, MedsegError
 from medseg.image import LabelMap, Labels, Study
-from medseg.io import find_masks, read_labels, write_atomically
+from medseg.io import find_masks, read_labels, write_atomically, write_mask
 from medseg.metrics import Comparison, Measure, Metric
 from medseg.metrics.agreement import (
     Consensus,
@@ -23,13 +23,18 @@ from medseg.metrics.agreement import (
 from medseg.metrics.statistics import describe
 from medseg.run.evaluate import Asked, labels_of, shared_out, worked_through
 from medseg.run.events import Note, Watch, unheard
-from medseg.run.folder import held
-from medseg.run.records import Record, measured, warnings_of, write_record
-from medseg.run.statistics import Cohort, write_json
-from medseg.run.tables import csv_bytes
+from medseg.run.folder import held, inside
+from medseg.run.instances import instance_rows, write_instances
+from medseg.run.records import Record, measured, rounded, warnings_of, write_record
+from medseg.run.sources import Sources, write_sources
+from medseg.run.statistics import Cohort, write_json, write_statistics
+from medseg.run.tables import csv_bytes, write_tables
 from medseg.step import Step
 
 MODEL = "model"
+CONSENSUS = "consensus"
+WAYS: tuple[Consensus, ...] = ("majority", "staple")
+"""The first of them is what the model is measured against where one reference is wanted."""
 _COLUMNS = ("study", "one", "other", "label", "metric", "value", "reason")
 
 
@@ -51,22 +56,33 @@ def evaluate_readers(
 ) -> ReadersSummary:
     """Compare a model with each reader and with their consensus, and readers with each other.
 
-    Only studies that every reader has are compared. Writes agreement.csv and agreement.json.
-    Raises InputError where nothing matches or fewer than two readers are named.
+    Only studies that every reader has are compared. Writes agreement.csv and agreement.json,
+    both consensuses as masks, and beside the consensus of the majority all that ``evaluated``
+    writes beside a reference. Raises InputError where nothing matches, fewer than two readers are
+    named, or one is called as the model or a consensus is.
     """
     if len(readers) < 2:
         raise InputError("E_NO_INPUT", "several readers are at least two; name one more")
+    for name in (MODEL, *map(_named, WAYS)):
+        if name in readers:
+            raise InputError("E_DUPLICATE_ID", f"{name!r} is no reader; give it another name")
     studies, masks = _paired(predictions, readers, watch)
     cohort = asked.cohort(studies)
     paths = [Path(study.images[0]) for study in studies]
     paths += [path for of_study in masks.values() for path in of_study.values()]
     jobs, threads = shared_out(asked.jobs, len(studies))
     labels = asked.labels or labels_of(paths, jobs)
-    work = _Work(labels, asked.metrics, masks, threads)
+    work = _Work(replace(asked, labels=labels), masks, output, threads)
     with held(output):
         records, failures = worked_through(work, studies, jobs, watch)
         for record in records:
             write_record(output, record)
+        write_tables(output, records)
+        write_statistics(output, records, cohort)
+        write_instances(output, records)
+        majority = output / CONSENSUS / WAYS[0]
+        places = Sources(asked.scans, majority, predictions, labels=labels, readers=readers)
+        write_sources(output, places)
         done = [record for record in records if record["state"] == "done"]
         said = _agreement(done, tuple(readers), asked.metrics, cohort)
         write_json(output / "agreement.json", said)
@@ -105,12 +121,47 @@ def _paired(
 class _Work:
     """All pairs of one study; a call gives its record."""
 
-    labels: Labels
-    metrics: Sequence[Step]
+    asked: Asked
     masks: Mapping[str, Mapping[str, Path]]
+    output: Path
     threads: int
 
+    @property
+    def labels(self) -> Labels:
+        """Those of all masks."""
+        assert self.asked.labels is not None  # found in the masks where none were given
+        return self.asked.labels
+
     def __call__(self, study: Study) -> Record:
+        mask, readers, cautions = self._read(study)
+        agreed = {how: consensus(list(readers.values()), how) for how in WAYS}
+        for how, one in agreed.items():
+            path = self.output / CONSENSUS / how / f"{study.name}.nii.gz"
+            write_mask(inside(self.output, path), one)
+        pairs = [
+            {"one": one, "other": other, **measure}
+            for one, mine, other, theirs in _pairs(mask, readers, agreed)
+            for measure in self._measured(mine, theirs)
+        ]
+        asked, majority = self.asked, agreed[WAYS[0]]
+        flags = asked.quality.flags(mask) if asked.quality is not None else ()
+        record = {
+            "study": study.name,
+            "state": "done",
+            "volumes_ml": [rounded(mask.volumes_ml())],
+            "reference_volumes_ml": rounded(majority.volumes_ml()),
+            "reader_volumes_ml": {n: rounded(one.volumes_ml()) for n, one in readers.items()},
+            "metrics": [_bare(one) for one in pairs if one["other"] == _named(WAYS[0])],
+            "pairs": pairs,
+            "kappa": self._kappa(list(readers.values())),
+            "warnings": warnings_of([*cautions, *flags]),
+        }
+        if asked.lesions is not None:
+            record["instances"] = instance_rows(mask, majority, asked.lesions)
+        return record
+
+    def _read(self, study: Study) -> tuple[LabelMap, dict[str, LabelMap], list[Caution]]:
+        """The model's mask and each reader's, all in the first reader's order of axes."""
         paths = self.masks[study.name]
         first = next(iter(paths))
         reference, told = read_labels(paths[first], self.labels)
@@ -121,22 +172,11 @@ class _Work:
                 readers[name], more = read_labels(path, self.labels, reference.grid)
                 cautions += more
         mask, more = read_labels(Path(study.images[0]), self.labels, reference.grid)
-        pairs = [
-            {"one": one, "other": other, **measure}
-            for one, mine, other, theirs in _pairs(mask, readers)
-            for measure in self._measured(mine, theirs)
-        ]
-        return {
-            "study": study.name,
-            "state": "done",
-            "pairs": pairs,
-            "kappa": self._kappa(list(readers.values())),
-            "warnings": warnings_of([*cautions, *more]),
-        }
+        return mask, readers, [*cautions, *more]
 
     def _measured(self, mine: LabelMap, theirs: LabelMap) -> list[dict[str, Any]]:
         comparison = Comparison(mine, theirs, self.threads)
-        found: list[Measure] = [m for metric in self.metrics for m in metric(comparison)]
+        found: list[Measure] = [m for metric in self.asked.metrics for m in metric(comparison)]
         return measured(found)
 
     def _kappa(self, readers: Sequence[LabelMap]) -> dict[str, float | None]:
@@ -157,17 +197,22 @@ def _seen(mask: LabelMap, readers: Sequence[LabelMap]) -> LabelMap:
 
 
 def _pairs(
-    model: LabelMap, readers: Mapping[str, LabelMap]
+    model: LabelMap, readers: Mapping[str, LabelMap], agreed: Mapping[Consensus, LabelMap]
 ) -> list[tuple[str, LabelMap, str, LabelMap]]:
     """The model and each reader, each pair of readers, and the model and both consensuses."""
     pairs = [(MODEL, model, name, mask) for name, mask in readers.items()]
     for one, other in combinations(readers, 2):
         pairs.append((one, readers[one], other, readers[other]))
-    ways: tuple[Consensus, ...] = ("majority", "staple")
-    for how in ways:
-        agreed = consensus(list(readers.values()), how)
-        pairs.append((MODEL, model, f"consensus_{how}", agreed))
-    return pairs
+    return pairs + [(MODEL, model, _named(how), mask) for how, mask in agreed.items()]
+
+
+def _named(how: Consensus) -> str:
+    return f"consensus_{how}"
+
+
+def _bare(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """A measure without the two that it is of."""
+    return {name: pair[name] for name in ("label", "metric", "value", "reason")}
 
 
 def _agreement(

@@ -84,16 +84,33 @@ def measured(measures: Iterable[Measure]) -> list[dict[str, Any]]:
     ]
 
 
+def judged_by(study: Study, pipeline: Pipeline) -> dict[str, str | None]:
+    """What is said of a mask rests on this: the reference's bytes and what was asked."""
+    said = {
+        "reference_sha256": None if study.reference is None else sha256_of(study.reference),
+        "metrics": "; ".join(map(repr, pipeline.metrics)) if study.reference else "",
+        "instances": repr(pipeline.instances) if pipeline.instances else "",
+    }
+    # Records keep what they had before probabilities could be asked for.
+    kept = {"probabilities": repr(pipeline.probabilities)} if pipeline.probabilities else {}
+    return {**said, **kept}
+
+
 def still_stands(
     record: Record | None, study: Study, pipeline: Pipeline, pipeline_digest: str, mask: Path
 ) -> bool:
-    """Whether a mask was made by this pipeline from these very files, and is whole."""
+    """Whether a mask was made by this pipeline from these very files, and is whole.
+
+    Where probabilities are asked about, which nobody keeps, also whether it was judged as now.
+    """
     if record is None or record.get("state") != "done":
         return False
     if record.get("pipeline", {}).get("digest") != pipeline_digest:
         return False
     try:
         if sha256_of(mask) != record["mask"]["sha256"]:
+            return False
+        if pipeline.probabilities and record.get("judged_by") != judged_by(study, pipeline):
             return False
         inputs = Names.of(pipeline).inputs(digests_of(study, pipeline.input))
         return bool(inputs == record["inputs"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from medseg.image.box import box_around
 from medseg.image.resampling import axis_maps, resample, resample_labels
 from medseg.image.splines import Apart
 from medseg.inference import EVERYTHING, Asked, Limits, Scores
+from medseg.metrics.quality import agreement
 from medseg.pipeline import Pipeline, Previous, Within, load_pipeline
 from medseg.run.room import check_room, streamed
 from medseg.step import through
@@ -47,11 +49,17 @@ class Clock:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A mask on the scan's own grid, the seconds of each stage, and what should be known."""
+    """A mask on the scan's own grid, the seconds of each stage, and what should be known.
+
+    ``scores`` are kept where the pipeline asks for ``probabilities``; ``agreement`` is by label
+    the mean Dice of all pairs of networks, before they were averaged.
+    """
 
     mask: LabelMap
     seconds: Mapping[str, float]
     cautions: tuple[Caution, ...] = ()
+    scores: Scores | None = None
+    agreement: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def segment(
@@ -75,35 +83,57 @@ def answered(
     image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits = EVERYTHING
 ) -> Segmentation:
     """The second half of ``segment``: from the preprocessed ``image`` to a mask on ``grid``."""
-    mask, cautions = _decided(image, grid, pipeline, clock, limits)
+    made = _decided(image, grid, pipeline, clock, limits)
     with clock.stage("postprocess"):
-        mask = through(pipeline.postprocess, mask)
+        mask = through(pipeline.postprocess, made.mask)
+    cautions = made.cautions
     if not mask.data.any():
         cautions += (Caution("W_EMPTY_MASK", "no label was found in this scan"),)
-    return Segmentation(mask, clock.seconds, cautions)
+    return replace(made, mask=mask, cautions=cautions)
 
 
 def _decided(
     image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits
-) -> tuple[LabelMap, tuple[Caution, ...]]:
+) -> Segmentation:
     """The mask on ``grid``: streamed where one network says all, else from the whole of scores."""
     labels = pipeline.labels
     check_room(image.channels, image.grid, grid, pipeline, limits)
     step = streamed(pipeline, image.grid, grid)
     if step is not None:
         with clock.stage("inference"):
-            decided: tuple[LabelMap, tuple[Caution, ...]] = step.decided_on(
+            mask, cautions = step.decided_on(
                 image, labels, grid, lambda: clock.stage("decision"), limits
             )
-        return decided
+        return Segmentation(mask, clock.seconds, cautions)
     with clock.stage("inference"):
-        scores = Scores.mean(_scores(one, image, labels, limits) for one in pipeline.inference)
+        scores, agreed = _averaged(image, pipeline, limits)
     if pipeline.refine:
         with clock.stage("refine"):
             for better in pipeline.refine:
                 scores = better(scores, image)
     with clock.stage("decision"):
-        return scores.decided_on(grid), scores.cautions
+        mask = scores.decided_on(grid)
+    kept = None if pipeline.probabilities is None else replace(scores, data=scores.data.cpu())
+    return Segmentation(mask, clock.seconds, scores.cautions, kept, agreed)
+
+
+def _averaged(
+    image: Volume, pipeline: Pipeline, limits: Limits
+) -> tuple[Scores, Mapping[str, float | None]]:
+    """The mean of all networks' scores, and by label how far the networks agree."""
+    members: list[LabelMap] = []
+    several = len(pipeline.inference) > 1 and pipeline.quality.agreement is not None
+
+    def asked() -> Iterator[Scores]:
+        for one in pipeline.inference:
+            scores = _scores(one, image, pipeline.labels, limits)
+            if several:
+                # A mask is all that is kept of one network while others are asked.
+                members.append(scores.decided_on(scores.grid))
+            yield scores
+
+    scores = Scores.mean(asked())
+    return scores, agreement(members) if several else {}
 
 
 def _scores(step: Any, image: Volume, labels: Labels, limits: Limits) -> Scores:
@@ -132,9 +162,15 @@ def prepared(
     return image, cautions
 
 
+def _bare(path: Path) -> Pipeline:
+    """A pipeline within another, of which the mask alone is wanted."""
+    inner = load_pipeline(path)
+    return replace(inner, probabilities=None, quality=replace(inner.quality, agreement=None))
+
+
 def _joined(image: Volume, scan: Volume, previous: Previous) -> tuple[Volume, tuple[Caution, ...]]:
     """``image`` with a channel of 0 and 1 for each value of another pipeline's mask of the scan."""
-    inner = load_pipeline(previous.pipeline)
+    inner = _bare(previous.pipeline)
     done = segment(scan, inner)
     mask = resample_labels(done.mask, image.grid, _apart(scan.grid, image.grid, previous))
     found = [mask.data == value for value in sorted(inner.labels.values)]
@@ -153,7 +189,7 @@ def _apart(before: Grid, after: Grid, previous: Previous) -> Apart | None:
 
 
 def _cropped(scan: Volume, within: Within) -> tuple[Volume, tuple[Caution, ...]]:
-    inner = load_pipeline(within.pipeline)
+    inner = _bare(within.pipeline)
     mask = segment(scan, inner).mask
     chosen = np.zeros(mask.data.shape, bool)
     for name in within.labels or mask.labels.names:

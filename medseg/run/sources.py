@@ -20,8 +20,9 @@ _PLACES = ("scans", "references", "predictions")
 class Sources:
     """Paths as the command named them, how they were read, and the labels.
 
-    ``predictions`` is None where the masks are the output folder's own. Paths are kept relative
-    to the output folder, so that both can move together.
+    ``predictions`` is None where the masks are the output folder's own. ``readers`` are folders
+    of several readers by their names; ``references`` is then their consensus. Paths are kept
+    relative to the output folder, so that both can move together.
     """
 
     scans: Path | None = None
@@ -30,6 +31,7 @@ class Sources:
     channels: tuple[str, ...] = ("image",)
     labels: Labels | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
+    readers: Mapping[str, Path] = field(default_factory=dict)
 
 
 def write_sources(output: Path, sources: Sources) -> None:
@@ -38,6 +40,8 @@ def write_sources(output: Path, sources: Sources) -> None:
     for name in _PLACES:
         path = getattr(sources, name)
         said[name] = None if path is None else os.path.relpath(path, output)
+    if sources.readers:
+        said["readers"] = {n: os.path.relpath(p, output) for n, p in sources.readers.items()}
     labels = sources.labels
     said |= {
         "channels": list(sources.channels),
@@ -55,8 +59,10 @@ def read_sources(output: Path) -> Sources:
         said = json.loads((output / "sources.json").read_text("utf-8"))
         places = {name: _place(output, said.get(name)) for name in _PLACES}
         labels = said.get("labels")
+        readers = {name: _place(output, path) for name, path in said.get("readers", {}).items()}
         return Sources(
             **places,
+            readers={name: path for name, path in readers.items() if path is not None},
             channels=tuple(said["channels"]),
             labels=Labels(tuple(map(_label, labels)), said["ignore"]) if labels else None,
             options=_options(said["read"]),

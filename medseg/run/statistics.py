@@ -93,11 +93,11 @@ def _described(records: Sequence[Record], cohort: Cohort) -> dict[str, dict[str,
 def _volumes(records: Sequence[Record]) -> dict[str, Any]:
     """Bland and Altman's limits and ICC of predicted and reference volumes of each label."""
     told: dict[str, Any] = {}
-    for label in dict.fromkeys(name for r in records for name in r["reference_volumes_ml"]):
+    for label in dict.fromkeys(name for r in records for name in r.get("reference_volumes_ml", {})):
         pairs = [
             (record["volumes_ml"][0].get(label, 0.0), record["reference_volumes_ml"][label])
             for record in records
-            if label in record["reference_volumes_ml"]
+            if label in record.get("reference_volumes_ml", {})
         ]
         mine, theirs = zip(*pairs, strict=True)
         limits, agreed = bland_altman(mine, theirs), icc(pairs)

@@ -104,7 +104,8 @@ class _Run:
         check_growth(recipe, step, parts)
         _check_patience(recipe, parts)
         studies = {study.name: study for study in found.studies}
-        asked = ModelFolder(self.model, self.pipeline, step)
+        seen = found.volumes_seen(self.pipeline.labels, parts.trained_on)
+        asked = ModelFolder(self.model, self.pipeline, step, seen)
         if self.team.leads:
             asked.begin([studies[name] for name in parts.held_out])
         cases = self._cases([studies[name] for name in parts.trained_on])

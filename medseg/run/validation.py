@@ -51,7 +51,8 @@ def dice_of(folder: ModelFolder, studies: Sequence[Study], watch: Watch) -> Dice
     # Weights that change every time are not worth converting, nor a choice by one of them.
     _, step = trainable(pipeline)
     precision = "float32" if step.precision == "auto" else step.precision
-    pipeline = replace(pipeline, inference=(replace(step, engine="torch", precision=precision),))
+    asking = replace(step, engine="torch", precision=precision)
+    pipeline = replace(pipeline, inference=(asking,), probabilities=None)
     panels: list[Panel] = []
     for study in studies:
         scan = read_scan(study, pipeline.input).volume

@@ -10,11 +10,13 @@ from typing import Any
 
 from medseg.errors import InputError, MedsegError
 from medseg.io import naming_faults, sha256_of
+from medseg.run.calibration import write_calibration
 from medseg.run.folder import held
 from medseg.run.instances import write_instances
 from medseg.run.journal import JOURNAL, SHARDS, Line, journal_lines
 from medseg.run.records import Record, read_record
 from medseg.run.shards import read_plan
+from medseg.run.statistics import Cohort, write_statistics
 from medseg.run.tables import write_tables
 
 _HOUR = 3600.0
@@ -50,9 +52,13 @@ class Merged:
 
 
 def write_all(output: Path, records: Sequence[Record]) -> Mapping[str, Any]:
-    """All tables of a run; the summary."""
+    """All tables of a run, with references its statistics too; the summary."""
     summary = write_tables(output, records)
     write_instances(output, records)
+    write_calibration(output, records)
+    if any(record.get("metrics") for record in records):
+        patients = {r["study"]: {"patient": r["patient"]} for r in records if "patient" in r}
+        write_statistics(output, records, Cohort(patients))
     return summary
 
 

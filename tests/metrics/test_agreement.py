@@ -18,7 +18,7 @@ from medseg.metrics.agreement import (
     kappa_of_votes,
     voxel_votes,
 )
-from medseg.metrics.calibration import brier, reliability
+from medseg.metrics.calibration import Forecasts, Probabilities, brier, reliability
 
 # Fleiss's kappa of 10 subjects, 14 raters and 5 categories, known to be 0.210.
 VOTES = [
@@ -139,6 +139,30 @@ def test_errors_of_forecasts_by_hand() -> None:
     assert curve.largest_gap == pytest.approx(0.75)
     assert brier(said, truth) == pytest.approx(np.mean((said - truth) ** 2))
     assert reliability(np.ones(3), np.ones(3)).ece == 0.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40), st.data())
+def test_forecasts_in_parts_are_the_forecasts_together(
+    known: list[tuple[float, bool]], data: st.DataObject
+) -> None:
+    said, truth = (np.array(one) for one in zip(*known, strict=True))
+    at = data.draw(st.integers(1, len(known) - 1))
+    whole = Forecasts.of(said, truth, 7)
+    parts = [Forecasts.of(said[p], truth[p], 7) for p in (slice(0, at), slice(at, None))]
+    total = Forecasts.total(Forecasts.read(one.as_json()) for one in parts)
+    assert total is not None
+    assert total.count.tolist() == whole.count.tolist()
+    assert total.curve.ece == pytest.approx(whole.curve.ece, abs=1e-5)
+    assert total.brier == pytest.approx(brier(said, truth), abs=1e-5)
+    assert Forecasts.total([]) is None
+
+
+def test_impossible_options_of_probabilities_are_refused() -> None:
+    with pytest.raises(ValueError, match="bins"):
+        Probabilities(bins=0)
+    with pytest.raises(ValueError, match="margin_mm"):
+        Probabilities(margin_mm=-1.0)
 
 
 @pytest.mark.parametrize(

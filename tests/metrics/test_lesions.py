@@ -110,14 +110,12 @@ def test_an_instance_knows_its_size_and_place() -> None:
     affine = np.diag([-2.0, 1.0, 5.0, 1.0])
     affine[:3, 3] = (100, 10, -50)
     mask = LabelMap(data.astype(np.uint8), Grid(affine, data.shape), ONE)
-    confidence = np.full(data.shape, 0.25)
-    confidence[2:4] = 0.75
-    (found,) = instances(mask, split(mask.where("a")), confidence)
+    (found,) = instances(mask, split(mask.where("a")), [0.5])
     assert found.volume_ml == pytest.approx(4 * 3 * 2 * 10 / 1000)
     assert found.low_mm == pytest.approx((89, 12.5, -47.5))
     assert found.high_mm == pytest.approx((97, 15.5, -37.5))
     assert found.centroid_mm == pytest.approx((93, 14, -42.5))
-    assert found.confidence == pytest.approx(0.5)
+    assert found.confidence == 0.5
     assert found.diameters_mm.longest == pytest.approx(np.hypot(8, 2), abs=0.7)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.masks import ORDERS, TUMOUR, mask_of, masks, turned
 
 from medseg.metrics.instances import split
-from medseg.metrics.quality import Quality, _pieces
+from medseg.metrics.quality import Quality, _pieces, agreement
 
 
 def flags(data: Any, **options: Any) -> list[str]:
@@ -58,3 +58,25 @@ def test_pieces_of_all_labels_at_once_are_those_of_each(mask: Any, codes: str) -
 def test_impossible_wishes_are_refused(options: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Quality(**options)
+
+
+def test_doubts_are_said_of_labels_that_are_there() -> None:
+    quality = Quality(confidence=0.8, agreement=0.5)
+    told = quality.doubts({"a": 0.79, "b": 0.8, "c": None}, {"a": 0.5, "b": 0.49, "c": None})
+    assert [str(one) for one in told] == [
+        "W_CONFIDENCE: a has a mean probability of 0.79, below 0.8",
+        "W_DISAGREEMENT: the networks agree on b by a Dice of 0.49, below 0.5",
+    ]
+    assert not Quality(confidence=None, agreement=None).doubts({"a": 0.0}, {"a": 0.0})
+    with pytest.raises(ValueError, match="confidence is between 0 and 1"):
+        Quality(confidence=1.5)
+
+
+def test_agreement_is_the_mean_dice_of_all_pairs() -> None:
+    data = [np.zeros((4, 4, 4)) for _ in range(3)]
+    data[0][:2], data[1][:1], data[2][0] = 1, 1, 2
+    found = agreement([mask_of(one) for one in data])
+    # 2 * 16 / (32 + 16) for the first two; the third has nothing of it.
+    assert found["a"] == pytest.approx((2 / 3 + 0 + 0) / 3)
+    assert found["b"] == 0.0
+    assert found["c"] is None

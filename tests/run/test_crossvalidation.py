@@ -74,6 +74,11 @@ def test_all_folds_are_trained_measured_and_averaged(folder: Path) -> None:
 
     ensemble = load_pipeline(model)
     assert len(ensemble.inference) == 2
+    cards = [json.loads((model / f"fold_{n}/card.json").read_text()) for n in range(2)]
+    ranges = [card["volumes_ml"]["ball"] for card in cards]
+    widest = (min(low for low, _ in ranges), max(high for _, high in ranges))
+    assert ensemble.quality.volumes_ml == {"ball": widest}
+    assert json.loads((model / "card.json").read_text())["volumes_ml"] == {"ball": list(widest)}
     where = replace(ensemble.input, path=folder / "images", reference=folder / "labels")
     summary = predict(replace(ensemble, input=where, output=folder / "out"))
     assert not summary.failures

@@ -10,13 +10,15 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from support.studies import save
+from support.studies import ball_studies, save
 
 from medseg.cli import main
 from medseg.errors import InputError, PipelineError
@@ -274,6 +276,68 @@ def test_the_command_evaluates_reports_and_reports_again(tmp_path: Path) -> None
     result = CliRunner().invoke(main, ["report", str(out), "--scans", str(tmp_path / "none")])
     assert result.exit_code == 0, result.output
     assert "The scan is not where it was" in pages(out)[1].read_text()
+
+
+def test_a_run_reports_as_it_ends(tmp_path: Path) -> None:
+    path = ball_studies(tmp_path, 2)
+    words = ["run", str(path), "--output", str(tmp_path / "out"), "--report"]
+    words += ["--set", "probabilities={}", "--set", "instances={}"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "2 studies, 2 with pictures" in result.output
+    index, study, _ = (Page(one) for one in pages(tmp_path / "out"))
+    told = " ".join("".join(index.text).split())
+    assert "Calibration" in told
+    assert "1.000" in told.partition("At a glance")[2]
+    assert "How sure the networks were" in "".join(study.text)
+    assert (tmp_path / "out/report/figures/reliability.pdf").read_bytes().startswith(b"%PDF")
+    assert "## Calibration" in (tmp_path / "out/report/report.md").read_text()
+
+
+def test_a_model_among_readers_has_a_report(tmp_path: Path) -> None:
+    folder = cohort(tmp_path)
+    for name in ("reader_b", "reader_c"):
+        shutil.copytree(folder / "references", folder / name)
+    moved = np.zeros((16, 14, 12), np.uint8)
+    moved[4:9, 5:9, 3:8], moved[10:13, 4:8, 3:8] = 1, 2
+    save(folder / "reader_b/case_1.nii.gz", moved)
+    out = folder / "out"
+    words = ["evaluate", str(folder / "masks"), "--references", f"a={folder / 'references'}"]
+    words += [f"b={folder / 'reader_b'}", f"<b>c={folder / 'reader_c'}"]
+    words += ["--scans", str(folder / "scans"), "--output", str(out), "--report", "--jobs", "1"]
+    words += ["--instances", "--flags", "--metrics", "dice,hd95"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "3 studies, 3 with pictures" in result.output
+    index, study = (Page(one) for one in pages(out)[:2])
+    told = " ".join("".join(index.text).split())
+    assert "a model among 3 readers: a, b, <b>c." in told
+    assert {tag for tag, _ in index.tags} <= TAGS
+    assert "Is the model within the readers' own disagreement?" in told
+    legend = " ".join("".join(study.text).split()).partition("Slices")[2]
+    assert all(name in legend for name in ("majority of readers", "model", " a ", " b "))
+    assert any(one.get("data-layer") == "run3" for one in study.all("input"))
+    for ending in ("svg", "pdf"):
+        assert (out / f"report/figures/among-readers.{ending}").stat().st_size > 5000
+    assert "## Among the readers" in (out / "report/report.md").read_text()
+    for how in ("majority", "staple"):
+        agreed = nib.load(out / f"consensus/{how}/case_2.nii.gz")
+        truth = nib.load(folder / "references/case_2.nii.gz")
+        assert np.array_equal(np.asarray(agreed.dataobj), np.asarray(truth.dataobj))
+    rows = list(csv.DictReader(io.StringIO((out / "instances.csv").read_text())))
+    assert {row["mask"] for row in rows} == {"prediction", "reference"}
+
+
+def test_subgroups_are_told_in_a_report(tmp_path: Path) -> None:
+    folder = cohort(tmp_path)
+    table = folder / "studies.csv"
+    table.write_text("study,sex\ncase_0,f\ncase_1,m\ncase_2,f\n")
+    how = replace(asked(folder), table=table, by=("sex",))
+    evaluated(folder / "masks", folder / "references", how, folder / "out")
+    write_report(folder / "out")
+    told = " ".join(Page(pages(folder / "out")[0]).text)
+    assert "Subgroups" in told
+    assert "## Subgroups" in (folder / "out/report/report.md").read_text()
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

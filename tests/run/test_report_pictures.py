@@ -177,7 +177,9 @@ def test_a_metric_is_called_as_people_call_it(metric: str, told: str) -> None:
 def test_sources_come_back_as_they_were(tmp_path: Path) -> None:
     options = ReadOptions(geometry="sform", series=SeriesRule(number=3), rois={"ball": "GTV"})
     labels = Labels((Label("a", (1, 2), colour="#ffffff"), Label("b", (2,))), ignore=9)
-    said = Sources(tmp_path / "s", tmp_path / "r", None, ("T1", "T2"), labels, options)
+    said = Sources(
+        tmp_path / "s", tmp_path / "r", None, ("T1", "T2"), labels, options, {"a": tmp_path / "a"}
+    )
     write_sources(tmp_path / "out", said)
     assert read_sources(tmp_path / "out") == said
     assert str(tmp_path) not in (tmp_path / "out/sources.json").read_text()

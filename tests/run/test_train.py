@@ -9,10 +9,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
-from support.studies import ball_studies
+from support.studies import ball_studies, save
 
 from medseg.errors import InputError, ModelError, PipelineError
+from medseg.inference import Threshold
 from medseg.pipeline import Pipeline, load_pipeline
 from medseg.run.events import EpochDone, Event, Note
 from medseg.run.predict import predict
@@ -57,6 +60,31 @@ def pipeline(folder: Path, text: str = RECIPE) -> Pipeline:
     return load_pipeline(path)
 
 
+def ml_of(path: Path) -> float:
+    mask = nib.load(path)
+    return float(np.asarray(mask.dataobj).sum() * np.prod(mask.header.get_zooms()) / 1000)
+
+
+def test_volumes_outside_what_training_saw_are_flagged(studies: Path) -> None:
+    train(pipeline(studies), studies / "model")
+    # Any decision will do to see what the folder flags.
+    trained = load_pipeline(studies / "model")
+    asked = replace(trained, preprocess=(), inference=(Threshold(minimum=50),))
+    small = np.zeros((20, 22, 18), np.float32)
+    small[9:11, 9:11, 9:11] = 100
+    save(studies / "images/small.nii.gz", small)
+    done = predict(replace(asked, output=studies / "out"))
+    flags = {o.name: [w["code"] for w in o.record["warnings"]] for o in done.outcomes}
+    assert [name for name, codes in flags.items() if "W_VOLUME" in codes] == ["small"]
+
+
+def test_a_range_of_volumes_that_was_given_is_kept(studies: Path) -> None:
+    given = pipeline(studies)
+    mine = replace(given, quality=replace(given.quality, volumes_ml={"ball": (1.0, 2.0)}))
+    train(mine, studies / "model")
+    assert load_pipeline(studies / "model").quality.volumes_ml == {"ball": (1, 2)}
+
+
 @pytest.mark.parametrize("text", [RECIPE, SLICES], ids=["3D", "2D slices"])
 def test_a_trained_folder_runs_on_what_was_held_out(studies: Path, text: str) -> None:
     model = studies / "model"
@@ -66,6 +94,11 @@ def test_a_trained_folder_runs_on_what_was_held_out(studies: Path, text: str) ->
     card = json.loads((model / "card.json").read_text())
     assert card["held_out"] == list(result.split.held_out)
     assert "medical device" in card["intended_use"]
+    volumes = [ml_of(studies / "labels" / f"{name}.nii.gz") for name in result.split.trained_on]
+    seen = [min(volumes), max(volumes)]
+    assert card["volumes_ml"] == {"ball": pytest.approx(seen, abs=2e-4)}
+    assert card["volumes_ml"]["ball"][0] <= seen[0] <= seen[1] <= card["volumes_ml"]["ball"][1]
+    assert load_pipeline(model).quality.volumes_ml == {"ball": tuple(card["volumes_ml"]["ball"])}
     held_out = load_pipeline(model)
     where = replace(held_out.input, path=model / "held_out.csv")
     summary = predict(replace(held_out, input=where, output=studies / "out"))

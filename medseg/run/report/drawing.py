@@ -16,7 +16,7 @@ from medseg.run.report.material import Material
 from medseg.run.report.slices import LETTERS, Shown, Window, turned
 
 REFERENCE = "#4cc9f0"
-PREDICTIONS = ("#ffb000", "#ff5fa2", "#b8e986", "#c8a2ff")
+PREDICTIONS = ("#ffb000", "#ff5fa2", "#b8e986", "#c8a2ff", "#f2efe6", "#ff7043")
 """Colours that differ for colour-blind readers too, on grey."""
 _THUMB = 120
 
@@ -87,11 +87,11 @@ def drawn(
 
 def _paths(material: Material, shown: Shown, frame: Sequence[slice]) -> list[dict[str, str]]:
     """The outlines of the reference, then of each run, where the slice has any."""
-    named = colours(list(material.masks))
+    shown_masks = material.outlined
+    named = colours(list(shown_masks))
     masks = [("reference", REFERENCE, material.reference)] if material.reference else []
     masks += [
-        (f"run{place}", named[name], mask)
-        for place, (name, mask) in enumerate(material.masks.items())
+        (f"run{place}", named[name], mask) for place, (name, mask) in enumerate(shown_masks.items())
     ]
     told = []
     for kind, colour, mask in masks:

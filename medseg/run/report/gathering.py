@@ -35,7 +35,8 @@ class RunSaid:
 class Gathered:
     """Every run of an output folder; ``studies`` are worst first.
 
-    ``differences`` are those of comparison.json. ``files`` has for each study a name that is safe
+    ``differences`` are those of comparison.json, ``agreement`` is what agreement.json says where
+    there were several readers. ``files`` has for each study a name that is safe
     in a path and in a link.
     """
 
@@ -43,6 +44,7 @@ class Gathered:
     runs: tuple[RunSaid, ...]
     studies: tuple[str, ...]
     differences: Sequence[Mapping[str, Any]] = ()
+    agreement: Mapping[str, Any] | None = None
 
     @cached_property
     def files(self) -> Mapping[str, str]:
@@ -73,6 +75,11 @@ class Gathered:
         known = self.metrics
         return next((name for name in (*_HEADLINE, *known) if name in known), None)
 
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The names of several readers; none where there was one reference."""
+        return () if self.agreement is None else tuple(self.agreement["readers"])
+
     def _measures(self) -> Iterator[Mapping[str, Any]]:
         for run in self.runs:
             for record in run.records.values():
@@ -98,7 +105,8 @@ def gathered(output: Path) -> Gathered:
         raise InputError("E_NO_INPUT", told, output)
     first = Gathered(output, runs, tuple(dict.fromkeys(n for r in runs for n in r.records)))
     ordered = sorted(first.studies, key=lambda name: badness(first, name))
-    return replace(first, studies=tuple(ordered), differences=differences)
+    readers = _json(output / "agreement.json")
+    return replace(first, studies=tuple(ordered), differences=differences, agreement=readers)
 
 
 def badness(found: Gathered, study: str) -> tuple[int, float, int, str]:
@@ -130,7 +138,7 @@ def _run(name: str, folder: Path) -> RunSaid | None:
     records = {}
     for path in sorted((folder / "studies").glob("*.json")):
         record = _json(path)
-        if record is not None and {"study", "state"} <= record.keys() and "pairs" not in record:
+        if record is not None and {"study", "state"} <= record.keys():
             records[str(record["study"])] = record
     if not records:
         return None

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from medseg.run.report import results, telling
+from medseg.run.report.canvas import Drawing
 from medseg.run.report.gathering import Gathered
-from medseg.run.report.plots import Drawing
 
 _RESULT = ("run", "label", "metric", "mean", "low", "high", "median", "sd", "n", "undefined")
 _PAIR = ("pair", "metric", "label", "n", "mean", "low", "high", "p")
@@ -25,6 +25,14 @@ def markdown(found: Gathered, head: dict[str, Any], drawings: Sequence[Drawing])
         parts += ["## Runs compared", table(_PAIR, rows)]
     if rows := results.agreement(found):
         parts += ["## Volumes, ml", table(_VOLUME, rows)]
+    if rows := results.readers(found):
+        parts += ["## Among the readers", table(tuple(rows[0]), rows)]
+        parts.append(table(("pair", "label", "metric", "n", "mean", "low", "high"),
+                           results.reader_pairs(found)))  # fmt: skip
+    if rows := results.subgroups(found):
+        parts += ["## Subgroups", table(tuple(rows[0]), rows)]
+    if rows := results.calibration(found):
+        parts += ["## Calibration", table(tuple(rows[0]), rows)]
     parts += [f"![{plain(one.caption)}](figures/{one.stem}.svg)" for one in drawings]
     studies = [_study(found, study) for study in found.studies]
     parts += ["## Studies, worst first", table(list(studies[0]), studies)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,8 @@ _NEAR_MM = 0.01
 class Material:
     """What can be shown of a study, all on ``grid`` (RAS order); ``notes`` say what is missing.
 
-    ``scan (X, Y, Z)`` is the first channel, float32. ``masks`` are by the name of their run.
+    ``scan (X, Y, Z)`` is the first channel, float32. ``masks`` are by the name of their run,
+    ``readers`` by theirs; the reference is then the consensus of the majority.
     """
 
     grid: Grid
@@ -33,6 +34,19 @@ class Material:
     reference: LabelMap | None
     masks: Mapping[str, LabelMap]
     notes: tuple[str, ...] = ()
+    readers: Mapping[str, LabelMap] = field(default_factory=dict)
+
+    @property
+    def outlined(self) -> Mapping[str, LabelMap]:
+        """The masks of runs and of readers, by what each is called."""
+        named = {name or ("model" if self.readers else "prediction"): mask
+                 for name, mask in self.masks.items()}  # fmt: skip
+        return {**named, **self.readers}
+
+    @property
+    def reference_name(self) -> str:
+        """What the reference is called."""
+        return "majority of readers" if self.readers else "reference"
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,21 @@ class Files:
             return {}
         return {study.name: study for study in found.studies}
 
+    @cached_property
+    def readers(self) -> Mapping[str, Mapping[str, Path]]:
+        """By the name of each reader the masks of studies."""
+        where = self.run.sources
+        told: dict[str, Mapping[str, Path]] = {}
+        for name, folder in where.readers.items():
+            if where.predictions is None:
+                continue
+            try:
+                found = find_masks(where.predictions, folder)
+            except MedsegError:
+                continue
+            told[name] = {s.name: s.reference for s in found.studies if s.reference is not None}
+        return told
+
     def mask(self, record: Record) -> Path | None:
         """The mask of a study."""
         if self.run.sources.predictions is None:
@@ -92,6 +121,7 @@ def material(study: str, files: Mapping[str, Files]) -> Material | None:
     scan = _scan(first.scans.get(study), first.run.sources, notes)
     reference: LabelMap | None = None
     masks: dict[str, LabelMap] = {}
+    readers: dict[str, LabelMap] = {}
     grid = None if scan is None else scan.grid
     for name, one in files.items():
         record = one.run.records.get(study)
@@ -107,9 +137,15 @@ def material(study: str, files: Mapping[str, Files]) -> Material | None:
         if found is not None:
             masks[name] = found
             grid = found.grid
+        for reader, paths in one.readers.items():
+            drawn = _mask(paths[study], labels, grid, one, notes) if study in paths else None
+            if drawn is not None:
+                readers[reader] = drawn
     if grid is None or not masks:
         return None
-    return on_one_grid(grid, scan, reference, masks, tuple(dict.fromkeys(notes)))
+    made = on_one_grid(grid, scan, reference, masks, tuple(dict.fromkeys(notes)))
+    turned = {name: resample_labels(mask, made.grid) for name, mask in readers.items()}
+    return replace(made, readers=turned)
 
 
 def _labels(record: Record, sources: Sources) -> Labels | None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medseg.metrics.statistics import bland_altman
+from medseg.run.report.canvas import (
+    INKS,
+    MOST_LABELS,
+    STYLE,
+    Drawing,
+    canvas,
+    finished,
+    legend,
+    named,
+)
+from medseg.run.report.doubt_plots import among_readers, reliability_curves
 from medseg.run.report.gathering import Gathered, RunSaid, higher_is_better, values_of
 from medseg.run.report.words import metric_label, safe, short
 
@@ -17,50 +26,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INKS = ("#1f5f99", "#c2571a", "#3d8b55", "#7a4fa3", "#a3312f", "#6b6b2a", "#2a7f8a", "#8a5a2a")
 _STARTS = ("dice", "hd95", "nsd")
-_LABELS = 8
-"""More labels than these are told in tables alone: those that did worst are drawn."""
-_STYLE = {
-    "svg.hashsalt": "medseg",
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a94a0",
-    "axes.labelcolor": "#27313c",
-    "xtick.color": "#27313c",
-    "ytick.color": "#27313c",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e7ebef",
-}
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure: the stem of its files, a caption, and its bytes by ending."""
-
-    stem: str
-    caption: str
-    files: Mapping[str, bytes]
 
 
 def figures(found: Gathered) -> Iterator[Drawing]:
-    """Boxes by label, Bland and Altman's volumes, and one run against another."""
+    """Boxes by label, volumes, one run against another, readers, reliability."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for metric in shown_metrics(found):
-            yield _finished(f"boxes-{safe(metric)}", *_boxes(found, metric))
+            yield finished(f"boxes-{safe(metric)}", *_boxes(found, metric))
         for place, run in enumerate(found.runs):
             drawn = _volumes(run, found)
             if drawn is not None:
                 stem = "volumes" if len(found.runs) == 1 else f"volumes-{place + 1}"
-                yield _finished(stem, *drawn)
+                yield finished(stem, *drawn)
         if len(found.runs) == 2 and found.headline is not None:
-            yield _finished("case-against-case", *_against(found, found.headline))
+            yield finished("case-against-case", *_against(found, found.headline))
+        if (drawn := among_readers(found)) is not None:
+            yield finished("among-readers", *drawn)
+        if (drawn := reliability_curves(found)) is not None:
+            yield finished("reliability", *drawn)
 
 
 def shown_metrics(found: Gathered) -> list[str]:
@@ -68,43 +54,6 @@ def shown_metrics(found: Gathered) -> list[str]:
     known = found.metrics
     starts = (next((m for m in known if m.startswith(start)), None) for start in _STARTS)
     return [metric for metric in starts if metric is not None] or list(known[:1])
-
-
-def _finished(stem: str, figure: Figure, caption: str) -> Drawing:
-    from matplotlib.text import Text
-
-    for one in figure.findobj(Text):
-        # Names of studies and labels are no formulae.
-        one.set_parse_math(False)
-    files = {}
-    for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
-        written = io.BytesIO()
-        figure.savefig(written, format=ending, metadata=metadata, bbox_inches="tight")
-        files[ending] = written.getvalue()
-    return Drawing(stem, caption, files)
-
-
-def _figure(
-    columns: int, rows: int = 1, side: tuple[float, float] = (3.4, 3.1)
-) -> tuple[Figure, list[Axes]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(side[0] * columns, side[1] * rows))
-    FigureCanvasAgg(figure)
-    # Long names make the picture larger, and never the axes smaller: it is cut out as it is saved.
-    room = {"wspace": 0.3, "hspace": 0.55}
-    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=room)
-    return figure, list(axes.ravel())
-
-
-def _named(run: RunSaid) -> str:
-    return short(run.name or "prediction")
-
-
-def _legend(axes: Axes) -> None:
-    """Above the axes, where no point lies."""
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
 
 
 def _values(run: RunSaid, metric: str, label: str) -> list[float]:
@@ -119,21 +68,21 @@ def _drawn_labels(found: Gathered, metric: str) -> list[str]:
         values = [v for run in found.runs for v in _values(run, metric, label)]
         if values:
             means[label] = float(np.mean(values)) * (1 if higher_is_better(metric) else -1)
-    kept = set(sorted(means, key=lambda label: means[label])[:_LABELS])
+    kept = set(sorted(means, key=lambda label: means[label])[:MOST_LABELS])
     return [label for label in means if label in kept]
 
 
 def _boxes(found: Gathered, metric: str) -> tuple[Figure, str]:
     labels = _drawn_labels(found, metric)
     wide = max(3.4, 1.0 + 0.55 * len(labels) * (len(found.runs) + 0.6))
-    figure, (axes,) = _figure(1, side=(wide, 3.1))
+    figure, (axes,) = canvas(1, side=(wide, 3.1))
     count = len(found.runs)
     for place, run in enumerate(found.runs):
-        ink = _INKS[place % len(_INKS)]
+        ink = INKS[place % len(INKS)]
         for spot, label in enumerate(labels):
             x = spot + (place - (count - 1) / 2) * 0.8 / count
             _box(axes, (x, 0.5 / count), _values(run, metric, label), ink)
-        axes.plot([], [], "s", color=ink, label=_named(run))
+        axes.plot([], [], "s", color=ink, label=named(run))
     axes.set_xticks(
         range(len(labels)), list(map(short, labels)), rotation=0 if len(labels) < 4 else 30
     )
@@ -141,7 +90,7 @@ def _boxes(found: Gathered, metric: str) -> tuple[Figure, str]:
     axes.set_ylabel(metric_label(metric))
     axes.grid(axis="x", visible=False)
     if len(found.runs) > 1:
-        _legend(axes)
+        legend(axes)
     some = "" if len(labels) == len(found.labels) else f", of the {len(labels)} worst labels"
     told = f"{metric_label(metric)} of each study by label{some}."
     return figure, f"{told} Boxes are quartiles, whiskers reach 1.5 interquartile ranges."
@@ -166,13 +115,13 @@ def _volumes(run: RunSaid, found: Gathered) -> tuple[Figure, str] | None:
     pairs = {label: known for label, known in pairs.items() if len(known) > 1}
     if not pairs:
         return None
-    names = list(pairs)[:_LABELS]
-    figure, panels = _figure(min(len(names), 4), -(-len(names) // 4), (2.9, 2.7))
+    names = list(pairs)[:MOST_LABELS]
+    figure, panels = canvas(min(len(names), 4), -(-len(names) // 4), (2.9, 2.7))
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     for axes, label in zip(panels, names, strict=False):
         mine, theirs = np.array(pairs[label]).T
-        axes.plot((mine + theirs) / 2, mine - theirs, ".", color=_INKS[0], alpha=0.6)
+        axes.plot((mine + theirs) / 2, mine - theirs, ".", color=INKS[0], alpha=0.6)
         limits = bland_altman(mine, theirs)
         if limits is not None:
             for level, style in ((limits.bias, "-"), (limits.low, "--"), (limits.high, "--")):
@@ -181,7 +130,7 @@ def _volumes(run: RunSaid, found: Gathered) -> tuple[Figure, str] | None:
         axes.set_title(short(label), fontsize=9)
         axes.set_xlabel("mean of both, ml")
     panels[0].set_ylabel("prediction less reference, ml")
-    who = f"{_named(run)}: " if run.name else ""
+    who = f"{named(run)}: " if run.name else ""
     return figure, (
         f"{who}volumes of prediction and reference, after Bland and Altman."
         " Full line: the mean difference; dashed: the limits that 95 % keep within."
@@ -199,7 +148,7 @@ def volume_pairs(run: RunSaid, label: str) -> list[tuple[float, float]]:
 
 def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
     one, other = found.runs
-    figure, (axes,) = _figure(1, side=(3.6, 3.4))
+    figure, (axes,) = canvas(1, side=(3.6, 3.4))
     seen: list[float] = []
     for place, label in enumerate(_drawn_labels(found, metric)):
         known = _pairs(one, other, metric, label)
@@ -207,7 +156,7 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
             continue
         x, y = np.array(known).T
         seen += [*x.tolist(), *y.tolist()]
-        ink = _INKS[place % len(_INKS)]
+        ink = INKS[place % len(INKS)]
         axes.plot(
             x, y, ".", color=ink, alpha=0.7, markersize=7, markeredgewidth=0, label=short(label)
         )
@@ -218,11 +167,11 @@ def _against(found: Gathered, metric: str) -> tuple[Figure, str]:
         axes.plot(ends, ends, color="#8a94a0", linewidth=1, linestyle="--")
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
-        _legend(axes)
+        legend(axes)
     axes.set_aspect("equal")
-    axes.set_xlabel(f"{metric_label(metric)}, {_named(one)}")
-    axes.set_ylabel(f"{metric_label(metric)}, {_named(other)}")
-    told = f"Each point is a label of a study. On the dashed line {_named(one)} and {_named(other)}"
+    axes.set_xlabel(f"{metric_label(metric)}, {named(one)}")
+    axes.set_ylabel(f"{metric_label(metric)}, {named(other)}")
+    told = f"Each point is a label of a study. On the dashed line {named(one)} and {named(other)}"
     return figure, f"{told} are equal; above it the second is higher."
 
 

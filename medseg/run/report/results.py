@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medseg.metrics import METRICS
+from medseg.metrics import METRICS, Probabilities
+from medseg.metrics.agreement import AmongReaders
+from medseg.run.calibration import pooled
 from medseg.run.report.gathering import Gathered
 from medseg.run.report.plots import shown_metrics
 from medseg.run.report.words import NONE, metric_label, number
@@ -94,18 +96,89 @@ def agreement(found: Gathered) -> list[Row]:
     return rows
 
 
+def subgroups(found: Gathered) -> list[Row]:
+    """By run, column of the manifest and its value: means of the metrics that matter most."""
+    rows = []
+    metrics = shown_metrics(found)
+    for run in found.runs:
+        for column, parts in run.statistics.get("by", {}).items():
+            for value, labels in parts.items():
+                for label, known in labels.items():
+                    for metric in (one for one in metrics if one in known):
+                        one = known[metric]
+                        rows.append({
+                            "run": run.name, "column": column, "value": value or NONE,
+                            "label": label, "metric": metric_label(metric), "n": one["n"],
+                            "mean": number(one["mean"]), "low": number(one["low"]),
+                            "high": number(one["high"]),
+                        })  # fmt: skip
+    return rows
+
+
+def readers(found: Gathered) -> list[Row]:
+    """By label and share: the model with readers, readers with readers, and the answer."""
+    told = found.agreement or {}
+    rows = []
+    for label, metrics in told.get("among_readers", {}).items():
+        kappa = (told["fleiss_kappa"].get(label) or {}).get("mean")
+        for metric, one in metrics.items():
+            if one is not None:
+                rows.append({
+                    "label": label, "metric": metric_label(metric), "n": one["n"],
+                    "model": number(one["model"]), "readers": number(one["readers"]),
+                    "index": number(one["index"]), "low": number(one["low"]),
+                    "high": number(one["high"]), "within": one["within"] or NONE,
+                    "kappa": number(kappa),
+                })  # fmt: skip
+    return rows
+
+
+def reader_pairs(found: Gathered) -> list[Row]:
+    """The mean of every pair of a model, readers and consensuses, by label and metric."""
+    return [
+        {
+            "pair": f"{one['one']} – {one['other'].replace('_', ' ')}",
+            "label": one["label"], "metric": metric_label(one["metric"]), "n": one["n"],
+            "mean": number(one["mean"]), "low": number(one["low"]), "high": number(one["high"]),
+        }
+        for one in (found.agreement or {}).get("pairs", [])
+    ]  # fmt: skip
+
+
+def calibration(found: Gathered) -> list[Row]:
+    """By run and label: errors of probabilities, of all studies' voxels together."""
+    return [
+        {
+            "run": run.name, "label": label, "voxels": f"{int(one.count.sum()):,}",
+            "ece": number(one.curve.ece), "gap": number(one.curve.largest_gap),
+            "brier": number(one.brier, 4),
+        }
+        for run in found.runs
+        for label, one in pooled(run.records.values()).items()
+    ]  # fmt: skip
+
+
 def definitions(found: Gathered) -> list[tuple[str, str]]:
     """What each metric of the report is, in the words of its own documentation."""
-    from medseg.pipeline.schema import docstring
-
     told: dict[str, tuple[str, list[str]]] = {}
     for metric in found.metrics:
         name = max((key for key in METRICS if _is_of(metric, key)), key=len, default=None)
         if name is None:
             continue
-        text = " ".join(docstring(METRICS[name]).replace("``", "").split())
+        text = _words(METRICS[name])
         told.setdefault(name, (text, []))[1].append(metric)
-    return [(f"{name}: {', '.join(results)}", text) for name, (text, results) in told.items()]
+    known = [(f"{name}: {', '.join(results)}", text) for name, (text, results) in told.items()]
+    if any(run.records[s].get("confidence") for run in found.runs for s in run.records):
+        known.append(("probabilities: ece, brier, confidence", _words(Probabilities)))
+    if found.readers:
+        known.append(("among readers: index", _words(AmongReaders)))
+    return known
+
+
+def _words(what: type[Any]) -> str:
+    from medseg.pipeline.schema import docstring
+
+    return " ".join(docstring(what).replace("``", "").split())
 
 
 def _is_of(metric: str, name: str) -> bool:

@@ -95,7 +95,7 @@ def _shown(plane: Plane, why: str, index: int, wrong: NDArray[np.int64] | None, 
 def _marked(material: Material) -> tuple[NDArray[np.bool_], Any]:
     """Where any mask or the reference has a label, and the reference."""
     shown = np.zeros(material.grid.shape, bool)
-    for mask in material.masks.values():
+    for mask in material.outlined.values():
         shown |= mask.data > 0
     if material.reference is not None:
         shown |= material.reference.data > 0

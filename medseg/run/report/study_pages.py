@@ -60,7 +60,10 @@ class StudyPages:
             window=None if window is None else window.told,
             notes=shown.notes if shown is not None else (_GONE,),
             flags=telling.flags(found, study),
-            runs=[run.name or "prediction" for run in found.runs],
+            runs=[run.name or ("model" if found.readers else "prediction") for run in found.runs],
+            readers=found.readers,
+            pairs=telling.pairs(found, study),
+            sure=telling.certain(found, study),
             volumes=telling.volumes(found, study),
             measures=telling.measures(found, study),
             provenance=_of_study(found, study),
@@ -106,11 +109,11 @@ def _by_reason(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
 def _legend(shown: Material | None) -> list[dict[str, str]]:
     if shown is None:
         return []
-    named = colours(list(shown.masks))
-    told = [{"kind": "reference", "name": "reference", "colour": REFERENCE}]
+    named = colours(list(shown.outlined))
+    told = [{"kind": "reference", "name": shown.reference_name, "colour": REFERENCE}]
     return [
         *(told if shown.reference is not None else []),
-        *({"kind": f"run{place}", "name": name or "prediction", "colour": colour}
+        *({"kind": f"run{place}", "name": name, "colour": colour}
           for place, (name, colour) in enumerate(named.items())),
     ]  # fmt: skip
 

@@ -111,6 +111,8 @@ def volumes(found: Gathered, study: str) -> list[dict[str, Any]]:
     for label in found.labels:
         wanted = truth.get(label)
         mine = [(r.get("volumes_ml") or [{}])[0].get(label) for r in records]
+        readers = records[0].get("reader_volumes_ml", {})
+        mine += [readers.get(name, {}).get(label) for name in found.readers]
         told.append(
             {
                 "label": label,
@@ -122,6 +124,29 @@ def volumes(found: Gathered, study: str) -> list[dict[str, Any]]:
             }
         )
     return told
+
+
+def certain(found: Gathered, study: str) -> list[dict[str, Any]]:
+    """By label and run: the mean probability, and how far an ensemble's networks agree."""
+    told = []
+    for run in found.runs:
+        record = run.records.get(study, {})
+        sure, agreed = ((record.get(k) or [{}])[0] for k in ("confidence", "networks_agree"))
+        for label in dict.fromkeys([*sure, *agreed]):
+            values = {"sure": number(sure.get(label)), "agreed": number(agreed.get(label))}
+            told.append({"label": label, "run": run.name, **values})
+    return told
+
+
+def pairs(found: Gathered, study: str) -> list[dict[str, Any]]:
+    """By label and metric the values of all pairs among a model and several readers."""
+    if not found.readers:
+        return []
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    for one in found.runs[0].records.get(study, {}).get("pairs", []):
+        place = known.setdefault((one["label"], metric_label(one["metric"])), {})
+        place[f"{one['one']} – {one['other'].replace('_', ' ')}"] = _value(one)
+    return [{"label": label, "metric": m, "values": v} for (label, m), v in known.items()]
 
 
 def measures(found: Gathered, study: str) -> list[dict[str, Any]]:

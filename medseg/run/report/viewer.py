@@ -51,14 +51,15 @@ def volumes(material: Material, window: Window | None) -> list[dict[str, Any]]:
         image = Volume(material.scan[None], material.grid)
         base = window.applied(resample(image, grid, "linear").data[0])
     told = [{"name": "scan", "kind": "scan", "colour": "", "data": packed(base, grid)}]
-    named = colours(list(material.masks))
+    named = colours(list(material.outlined))
     if material.reference is not None:
         data = packed(edged(material.reference, grid), grid)
-        told.append({"name": "reference", "kind": "reference", "colour": REFERENCE, "data": data})
-    for place, (name, mask) in enumerate(material.masks.items()):
+        called = material.reference_name
+        told.append({"name": called, "kind": "reference", "colour": REFERENCE, "data": data})
+    for place, (name, mask) in enumerate(material.outlined.items()):
         data = packed(edged(mask, grid), grid)
         kind = f"run{place}"
-        told.append({"name": name or "prediction", "kind": kind, "colour": named[name],
+        told.append({"name": name, "kind": kind, "colour": named[name],
                      "data": data})  # fmt: skip
     return told
 

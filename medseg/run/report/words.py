@@ -6,7 +6,7 @@ import re
 
 NONE = "–"
 _TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "msd": "MSD"}
-_TITLES |= {"nsd": "NSD"}
+_TITLES |= {"nsd": "NSD", "ece": "ECE", "brier": "Brier score"}
 _LENGTHS = ("hd", "hd95", "assd", "msd", "centroid")
 _UNITS = {"ml": "ml", "percent": "%"}
 _TOLERANCE = re.compile(r"^(\d+(?:\.\d+)?)mm$")

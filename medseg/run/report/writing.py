@@ -17,10 +17,11 @@ from medseg.run.folder import inside
 from medseg.run.model_folder import INTENDED_USE
 from medseg.run.records import versions
 from medseg.run.report import results, telling
+from medseg.run.report.canvas import Drawing
 from medseg.run.report.gathering import Gathered, RunSaid, gathered
 from medseg.run.report.markdown import markdown
 from medseg.run.report.pages import page
-from medseg.run.report.plots import Drawing, captions, figures, shown_metrics
+from medseg.run.report.plots import captions, figures, shown_metrics
 from medseg.run.report.study_pages import StudyPages
 from medseg.run.report.viewer_files import FOLDER, LICENCE, SCRIPT, viewer_script
 from medseg.run.report.words import metric_label
@@ -55,12 +56,13 @@ class Elsewhere:
             scans=self.scans or old.scans,
             references=self.references or old.references,
             predictions=self.predictions.get(run.name, old.predictions),
+            readers={name: self.predictions.get(name, path) for name, path in old.readers.items()},
         )
         return replace(run, sources=new)
 
     def check(self, found: Gathered) -> None:
         """InputError E_NO_INPUT where masks are named of a run that is not there."""
-        names = [run.name for run in found.runs]
+        names = [*(run.name for run in found.runs), *found.readers]
         for name, path in self.predictions.items():
             if name not in names:
                 told = " and ".join(n or "one without a name" for n in names)
@@ -119,6 +121,8 @@ def _head(found: Gathered) -> dict[str, Any]:
     told = f"{count} {'study' if count == 1 else 'studies'}, {len(found.labels)} labels"
     names = [run.name for run in found.runs if run.name]
     versus = f", {len(names)} runs compared: {' and '.join(names)}" if names else ""
+    if found.readers:
+        versus = f", a model among {len(found.readers)} readers: {', '.join(found.readers)}"
     return {
         "title": " and ".join(names) if names else found.output.resolve().name,
         "summary": f"{told}{versus}{f', {failed} failed' if failed else ''}.",
@@ -174,6 +178,11 @@ def _index(
         statistics=results.statistics(found),
         differences=results.differences(found),
         agreement=results.agreement(found),
+        subgroups=results.subgroups(found),
+        among=results.readers(found),
+        reader_pairs=results.reader_pairs(found),
+        calibration=results.calibration(found),
+        truth="consensus of the majority" if found.readers else "reference",
         definitions=results.definitions(found),
         several=len(found.runs) > 1,
         headline=metric_label(found.headline) if found.headline else "",
