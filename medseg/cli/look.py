@@ -45,13 +45,16 @@ def check(pipeline: Path, settings: tuple[str, ...]) -> None:
     help="Show what DICOM series and drawings are called: free text, which may name people.",
 )
 def ls(path: Path, reference: Path | None, channels: str, descriptions: bool) -> None:
-    """Show which studies PATH means, and how they were found; of DICOM every series."""
-    from medseg.cli.tables import tell_descriptions, tell_studies
+    """Show which studies PATH means, and how they were found.
+
+    Of DICOM every series is shown, and whether it would be read: a code where it would not.
+    """
+    from medseg.cli.tables import tell_descriptions, tell_series, tell_studies
     from medseg.io import find_studies
 
     names = [name.strip() for name in channels.split(",") if name.strip()]
     found = find_studies(path, reference=reference, channels=names or ["image"], series="each")
-    tell_studies(found)
+    (tell_series if found.piles else tell_studies)(found)
     if descriptions and found.layout == "DICOM":
         from medseg.io.layouts_dicom import descriptions as of_series
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from os.path import commonpath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -163,10 +165,39 @@ def tell_studies(found: Any, states: Mapping[str, str] | None = None) -> None:
     ]
     for line in aligned([head, *rows]):
         click.echo(line)
+    _tell_found(found)
+
+
+def tell_series(found: Any) -> None:
+    """Each DICOM stack, where it lies and whether it would be read, and the codes in full."""
+    from medseg.io.dicom.sighting import sighted
+
+    seen = [(study, sighted(pile)) for study in found.studies for pile in found.piles[study.name]]
+    above = Path(commonpath([study.images[0].folder for study, _ in seen]))
+    with_masks = any(study.reference for study, _ in seen)
+    head = ["study", "series", "voxels", "mm", "state", "folder", *(["reference"] * with_masks)]
+    rows = [
+        [
+            *(study.name, one.series, one.size, one.voxel_mm, one.state),
+            str(study.images[0].folder.relative_to(above)),
+            *([Path(study.reference).name if study.reference else "-"] * with_masks),
+        ]
+        for study, one in seen
+    ]
+    for line in aligned([head, *rows]):
+        click.echo(line)
+    click.echo(f"folders are below {shown(str(above))}")
+    for study, one in seen:
+        if one.told:
+            click.echo(f"{study.name}: {one.state}: {shown(one.told)}")
+    _tell_found(found)
+
+
+def _tell_found(found: Any) -> None:
     for note in found.notes:
         click.echo(shown(note))
     masks = sum(study.reference is not None for study in found.studies)
-    count = "1 study" if len(rows) == 1 else f"{len(rows)} studies"
+    count = "1 study" if len(found.studies) == 1 else f"{len(found.studies)} studies"
     click.echo(f"{count} found as {found.layout}, {masks} with a reference")
 
 

@@ -112,7 +112,7 @@ def _unmatched(found: Found, reference: Path) -> Found:
     if left:
         have = "reference has" if len(left) == 1 else "references have"
         notes.append(f"{len(left)} {have} no prediction: {some(left)}")
-    return Found(found.layout, paired, tuple(notes))
+    return replace(found, studies=paired, notes=tuple(notes))
 
 
 def _names(channels: int | Sequence[str]) -> tuple[str, ...]:
@@ -221,4 +221,4 @@ def _with_ids(found: Found, path: Path) -> Found:
             notes.append(str(Caution("W_NAME", f"'{printable(study.name)}' is called '{name}'")))
         studies.append(replace(study, name=name))
     studies.sort(key=lambda study: study.name)
-    return Found(found.layout, tuple(studies), tuple(notes), found.said)
+    return replace(found, studies=tuple(studies), notes=tuple(notes))

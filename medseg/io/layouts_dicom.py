@@ -50,7 +50,7 @@ def dicom(where: Path, channels: Sequence[str], series: Wanted) -> Found:
         )
     index = index_of(where)
     rule = None if series == "each" else series
-    studies, said, left = [], {}, []
+    studies, piles, left = [], {}, []
     for visit in _visits(index).values():
         chosen = [pile for pile in visit if pile in index.chosen(rule)]
         left += [pile for pile in visit if pile not in chosen]
@@ -58,10 +58,11 @@ def dicom(where: Path, channels: Sequence[str], series: Wanted) -> Found:
             if group:
                 study = _study(index, group)
                 studies.append(study)
-                said[study.name] = "; ".join(_told(pile) for pile in group)
+                piles[study.name] = tuple(group)
     if not studies:
         raise InputError("E_NO_INPUT", _nothing(index), where)
-    return Found("DICOM", tuple(studies), tuple(_notes(index, studies, left)), said)
+    said = {name: "; ".join(map(_told, group)) for name, group in piles.items()}
+    return Found("DICOM", tuple(studies), tuple(_notes(index, studies, left)), said, piles)
 
 
 def descriptions(where: Path) -> Mapping[str, str]:
@@ -140,14 +141,13 @@ def _reasons(index: Index) -> list[str]:
     counts = Counter(one.reason for one in index.aside)
     examples = {one.reason: one.path.name for one in index.aside}
     return [
-        f"set aside: {count} {'file' if count == 1 else 'files'} that {_plural(reason, count)}"
-        f" ({printable(examples[reason])}{' and others' if count > 1 else ''})"
+        f"set aside: {_counted(count, examples[reason])} {reason}"
         for reason, count in sorted(counts.items())
     ]
 
 
-def _plural(reason: str, count: int) -> str:
-    return reason if count == 1 else f"each {reason}"
+def _counted(count: int, name: str) -> str:
+    return printable(name) if count == 1 else f"{count} files, such as {printable(name)}: each"
 
 
 def _notes(index: Index, studies: Sequence[Study], left: Sequence[Pile]) -> list[str]:

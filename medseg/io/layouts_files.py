@@ -9,8 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.image.study import Study
+
+if TYPE_CHECKING:
+    from medseg.io.dicom.stacks import Pile
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Names that a scan or a mask may end in; pairs are known by their header."""
@@ -22,13 +26,15 @@ _SHOWN = 3
 class Found:
     """The layout's name, its studies sorted by name, and what should be known about them.
 
-    ``said`` has a few words on studies whose names and files say nothing.
+    ``said`` has a few words on studies whose names and files say nothing, ``piles`` the stacks of
+    DICOM slices that each study of that layout stands for.
     """
 
     layout: str
     studies: tuple[Study, ...]
     notes: tuple[str, ...] = ()
     said: Mapping[str, str] = field(default_factory=dict)
+    piles: Mapping[str, tuple[Pile, ...]] = field(default_factory=dict)
 
 
 def stem(path: Path) -> str | None:

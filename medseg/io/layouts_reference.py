@@ -134,7 +134,7 @@ def _joined(found: Found, masks: Mapping[str, Path], hint: str) -> Found:
         have = "study has" if len(without) == 1 else "studies have"
         notes.append(f"{len(without)} {have} no reference: {some(without)}{hint}")
     joined = [replace(study, reference=masks.get(study.name)) for study in studies]
-    return Found(found.layout, tuple(joined), tuple(notes), found.said)
+    return replace(found, studies=tuple(joined), notes=tuple(notes))
 
 
 def _counted(studies: Sequence[Study]) -> str:

@@ -52,7 +52,7 @@ class Names:
             return found
         studies = [replace(study, name=self._hashed(study.name)) for study in found.studies]
         studies.sort(key=lambda study: study.name)
-        return replace(found, studies=tuple(studies), notes=(), said={})
+        return replace(found, studies=tuple(studies), notes=(), said={}, piles={})
 
     def inputs(self, digests: Mapping[str, str]) -> dict[str, str]:
         """Digests by the names of files."""

@@ -110,9 +110,12 @@ def _refuse_duplicates(planes: Sequence[Plane], along: Vectors) -> None:
     if twice.size == len(planes) - 1:
         told = f"all {len(planes)} slices lie at one place ({called(first)} and others)"
     else:
-        told = f"{called(first)} and {called(other)} lie at one place"
-        more = f", and {twice.size - 1} more pairs do" if twice.size > 1 else ""
-        told += f"{more}; remove one of them"
+        names = [called(first), called(other)]
+        if names[0] == names[1]:
+            names = [f"{plane.path.parent.name}/{called(plane)}" for plane in (first, other)]
+        pairs = "1 more pair does" if twice.size == 2 else f"{twice.size - 1} more pairs do"
+        more = f", and {pairs}" if twice.size > 1 else ""
+        told = f"{' and '.join(names)} lie at one place{more}; remove one of each"
     raise StudyError("E_DICOM_DUPLICATE", told, first.path.parent)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -115,12 +115,16 @@ def one_of(index: Index, found: tuple[Pile, ...]) -> Pile:
 
 def described(pile: Pile) -> str:
     """A stack in a few words, none of them free text of its header."""
-    modality = "".join(c for c in pile.header.modality if c.isalnum())[:16] or "image"
-    number = "" if pile.header.number is None else f" series {pile.header.number}"
     stack = f" stack {pile.place}" if pile.of > 1 else ""
     size = by((pile.header.columns, pile.header.rows, len(pile.planes)))
     first = f" from {called(pile.planes[0])}" if pile.of > 1 else ""
-    return f"{modality}{number}{stack} of {size}{first}"
+    return f"{kind_of(pile)}{stack} of {size}{first}"
+
+
+def kind_of(pile: Pile) -> str:
+    """The modality and number of a stack's series."""
+    modality = "".join(c for c in pile.header.modality if c.isalnum())[:16] or "image"
+    return modality if pile.header.number is None else f"{modality} series {pile.header.number}"
 
 
 def damaged(index: Index) -> tuple[Caution, ...]:
@@ -194,18 +198,7 @@ def _factors(
     pile: Pile, place: Placed, options: ReadOptions
 ) -> tuple[list[float], tuple[Caution, ...]]:
     """What each slice's values are multiplied by beyond their own rescaling."""
-    for header in pile.headers:
-        if header.scaled_by_table:
-            raise StudyError(
-                "E_DICOM_TAG", "is scaled by a ModalityLUTSequence, which is not read", header.path
-            )
-    for plane in place.planes:
-        if not np.isfinite([plane.slope, plane.inter]).all() or plane.slope == 0:
-            raise StudyError(
-                "E_SCALING",
-                f"{called(plane)}: RescaleSlope or RescaleIntercept is no number to scale by",
-                plane.path,
-            )
+    check_scales(pile.headers, place.planes)
     if pile.header.modality != "PT" or options.pet == "stored":
         return [1.0] * len(place.planes), ()
     known: dict[Path, float] = {}
@@ -213,6 +206,22 @@ def _factors(
         if plane.path not in known:
             known[plane.path] = suv_factor(plane.path)
     return [known[plane.path] for plane in place.planes], ()
+
+
+def check_scales(headers: Iterable[Header], planes: Iterable[Plane]) -> None:
+    """Refuse values that no slope and intercept scale: StudyError E_DICOM_TAG or E_SCALING."""
+    for header in headers:
+        if header.scaled_by_table:
+            raise StudyError(
+                "E_DICOM_TAG", "is scaled by a ModalityLUTSequence, which is not read", header.path
+            )
+    for plane in planes:
+        if not np.isfinite([plane.slope, plane.inter]).all() or plane.slope == 0:
+            raise StudyError(
+                "E_SCALING",
+                f"{called(plane)}: RescaleSlope or RescaleIntercept is no number to scale by",
+                plane.path,
+            )
 
 
 def _filled_in(rows: NDArray[np.float32], place: Placed) -> tuple[Caution, ...]:
