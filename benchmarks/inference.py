@@ -13,9 +13,10 @@ of sample_data) in every role, each in a process of its own and the roles in tur
 
 The windows are 96 voxels a side at 1.5 mm with half of each shared, without mirroring. With more
 than 14 classes the network's last layer is continued by labels that never win, with fewer it is
-cut. Weights are trained
-on other phantoms first, for --minutes, if the work folder has none. The table is printed, the
-stages of each role with it, and written to WORK/inference.json.
+cut. --size wide has as much air
+beside the phantom, which else fills its scan. Weights are trained on other phantoms first, for
+--minutes, if the work folder has none. The table is printed, the stages of each role with it, and
+written to WORK/inference.json.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ ENGINES = {
 ROLES = (*ENGINES, "openvino_body", "monai", "nnunet")
 BODY = -400.0
 """Hounsfield units that are above those of air and clothes."""
-SIZES = {"small": "128 x 104 x 60", "full": "512 x 512 x 300"}
+SIZES = {"small": "128 x 104 x 60", "full": "512 x 512 x 300", "wide": "724 x 724 x 300"}
 SPACING, WINDOW, RANGE = 1.5, 96, (-300.0, 500.0)
 TRAINED = 14
 NETWORK = "{name: dynunet, widths: [16, 32, 64, 128], norm: batch, deep_supervision: 1}"
@@ -66,7 +67,7 @@ inference:
 def main() -> None:
     """Make what is missing, let every role work in turn, tell."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--size", choices=("small", "full"), default="full")
+    asked.add_argument("--size", choices=tuple(SIZES), default="full")
     asked.add_argument("--classes", type=int, default=TRAINED)
     asked.add_argument("--only", nargs="+", choices=ROLES, default=ROLES)
     asked.add_argument("--rounds", type=int, default=1)
@@ -102,12 +103,29 @@ def make_scan(size: str, path: Path) -> None:
     """A CT that no training has seen."""
     if path.exists():
         return
+    if size == "wide":
+        make_scan("full", path.with_name("full.nii.gz"))
+        widen(path.with_name("full.nii.gz"), path)
+        return
     sys.path.insert(0, str(REPOSITORY / "sample_data"))
     from make import phantom, write
 
     made = phantom("ct", 4321, size, "all")
     write(made, path.parent / size, "scan")
     (path.parent / size / "images/scan.nii.gz").rename(path)
+
+
+def widen(scan: Path, path: Path) -> None:
+    """The same scan with so much air beside it that half of each slice is air."""
+    import nibabel as nib
+
+    image = nib.load(scan)
+    voxels = np.asarray(image.dataobj)
+    beside = [round((2**0.5 - 1) / 2 * voxels.shape[0])] * 2
+    wide = np.pad(voxels, [*((n, n) for n in beside), (0, 0)], constant_values=voxels.min())
+    affine = image.affine.copy()
+    affine[:3, 3] -= affine[:3, :2] @ beside
+    nib.save(nib.Nifti1Image(wide, affine), path)
 
 
 def make_weights(minutes: float, classes: int, path: Path, work: Path) -> None:
