@@ -104,6 +104,7 @@ def parity(
     check: Check, step: SlidingWindow, volume: Volume, scan: Grid, labels: Labels
 ) -> LabelMap:
     """The CPU's mask beside those of the device, in each precision, and compiled."""
+    half = half_of(torch.device(step.device))
     small = volume.grid.cropped((0, 0, 0), [min(112, n) for n in volume.grid.shape])
     part = Volume(np.ascontiguousarray(volume.data[:, :112, :112, :112]), small)
     there = small.spaced([0.7, 0.7, 1.3])
@@ -113,7 +114,7 @@ def parity(
         ("float32, 4 windows at once", FLOAT32, {"batch": 4}),
         ("float32, compiled", FLOAT32, {"compile": True}),
         ("bfloat16", MIXED, {"precision": "bfloat16"}),
-        ("float16", MIXED, {"precision": "float16"}),
+        (half, MIXED, {"precision": half}),
     ):
         mask, cautions = replace(step, **options).decided_on(part, labels, there)
         differ = float(np.mean(mask.data != cpu.data))
@@ -183,12 +184,12 @@ def throughput(
 
     The peers' times end with their logits; medseg's with the mask.
     """
-    grid = volume.grid
+    grid, half = volume.grid, half_of(device)
     for name, options in (
         ("float32", {}),
-        ("float16", {"precision": "float16"}),
-        ("float16, 4 at once", {"precision": "float16", "batch": 4}),
-        ("float16, compiled", {"precision": "float16", "compile": True}),
+        (half, {"precision": half}),
+        (f"{half}, 4 at once", {"precision": half, "batch": 4}),
+        (f"{half}, compiled", {"precision": half, "compile": True}),
     ):
         asked = replace(step, **options)
         check.tell(
@@ -201,9 +202,9 @@ def throughput(
         try:
             call = run(module, image, device, step.window)
         except ImportError:
-            check.tell(f"seconds, {name} float16", "is not installed")
+            check.tell(f"seconds, {name}", "is not installed")
             continue
-        check.tell(f"seconds, {name} float16", timed(call, device))
+        check.tell(f"seconds, {name}", timed(call, device))
 
 
 def by_monai(
@@ -215,7 +216,7 @@ def by_monai(
     inferer = SlidingWindowInferer(window, sw_batch_size=4, overlap=0.5, mode="gaussian")
 
     def call() -> object:
-        with torch.inference_mode(), torch.autocast(device.type, torch.float16):
+        with torch.inference_mode(), torch.autocast(device.type, getattr(torch, half_of(device))):
             return inferer(image[None].to(device), module).cpu()
 
     return call
@@ -238,6 +239,11 @@ def by_nnunet(
     predictor.configuration_manager = SimpleNamespace(patch_size=list(window))
     predictor.label_manager = SimpleNamespace(num_segmentation_heads=channels)
     return lambda: predictor.predict_sliding_window_return_logits(image).cpu()
+
+
+def half_of(device: torch.device) -> str:
+    """The 16 bits that a device is fast with."""
+    return "float16" if device.type == "cuda" else "bfloat16"
 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:
