@@ -18,7 +18,7 @@ from conftest import REPOSITORY
 from support.crews import dying, making, refusing
 
 from medseg.errors import MedsegError, OutputError
-from medseg.execution import Crew, Outcome, supervised
+from medseg.execution import Crew, Outcome, local, supervised
 
 Ended = dict[str, Outcome[str, str]]
 
@@ -212,6 +212,35 @@ def test_workers_of_a_caller_that_was_killed_do_not_live_on(tmp_path: Path) -> N
     caller.kill()
     caller.wait()
     assert all(gone(int(mark.read_text())) for mark in marks)
+
+
+def leave() -> None:
+    os.setpgid(0, 0)
+
+
+def test_a_group_is_killed_only_while_its_number_is_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(local.os, "killpg", lambda pid, _: killed.append(pid))
+    context = multiprocessing.get_context("spawn")
+    for reaped in (False, True):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=leave, daemon=True)
+        process.start()
+        worker: Any = local._Worker("cpu", process, ours, ready=True)
+        deadline = time.monotonic() + 60
+        while not worker.ended():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        if reaped:
+            process.join()
+        worker.kill()
+        assert killed == [process.pid] * (not reaped)
+        assert process.exitcode == 0
+        killed.clear()
+        ours.close()
+        theirs.close()
 
 
 def test_studies_and_errors_can_be_sent() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from medseg.errors import OutputError
-from medseg.io import remove_leftovers, write_atomically
+from medseg.io import naming_faults, remove_leftovers, write_atomically
 
 OLD, NEW = b"what was there", b"what shall be there" * 1000
 CALLS = ("open", "write", "fsync", "read", "close", "replace")
@@ -174,3 +174,16 @@ def test_leftovers_of_a_killed_run_are_removed_and_nothing_else(tmp_path: Path) 
     assert remove_leftovers(tmp_path) == (killed,)
     assert not killed.exists()
     assert all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize(("number", "code"), FAULTS.items())
+def test_what_a_disk_does_is_named_wherever_it_happens(number: int, code: str) -> None:
+    with pytest.raises(OutputError, match=rf"{code} there: "), naming_faults():
+        raise OSError(number, os.strerror(number), "there")
+    with pytest.raises(OutputError, match=f"{code}: "), naming_faults():
+        raise OSError(number, os.strerror(number))
+
+
+def test_a_file_that_is_not_there_is_a_mistake_of_the_program() -> None:
+    with pytest.raises(FileNotFoundError), naming_faults():
+        raise FileNotFoundError(errno.ENOENT, "gone", "there")

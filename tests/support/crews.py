@@ -69,8 +69,8 @@ def _stop(rest: str, before: str) -> None:
 
 def _eat(rest: str, before: str) -> None:
     taken = []
-    for _ in range(2000):
-        taken.append(bytearray(b"x" * 2**20))
+    for _ in range(500):
+        taken.append(bytearray(b"x" * 2**22))
         sleep(0.002)
 
 
