@@ -1,7 +1,8 @@
 """What structures are called, coded and coloured: a table of organs and lesions in SNOMED CT.
 
-Codes are those of DICOM's context groups (PS3.16). A label finds its term by its name, with
-``left`` or ``right`` before or after it, or says a code of its own.
+Codes are those of DICOM's context groups (PS3.16), and for single ribs and muscles, which these do
+not name, SNOMED CT's own. A label finds its term by its name, with ``left`` or ``right`` before,
+within or after it, or says a code of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _ALSO = {
     "clavicle": "clavicula",
     "parotid": "parotid_gland",
     "pituitary": "pituitary_gland",
+    "iliac_vena": "iliac_vein",
     "vena_cava_inferior": "inferior_vena_cava",
     "metastases": "metastasis",
 }
@@ -86,7 +88,7 @@ def term_of(name: str) -> tuple[Term, str] | None:
     if term is not None:
         return term, term.side if term.side in SIDES else ""
     for side in SIDES:
-        bare = plain.removeprefix(f"{side}_").removesuffix(f"_{side}")
+        bare = f"_{plain}_".replace(f"_{side}_", "_", 1).strip("_")
         term = terms().get(_ALSO.get(bare, bare))
         if bare != plain and term is not None and term.side == "each":
             return term, side

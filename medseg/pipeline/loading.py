@@ -15,7 +15,7 @@ from medseg.pipeline.builder import BROKEN, Builder, Spot
 from medseg.pipeline.bundle import bundle_config, translated_bundle
 from medseg.pipeline.checks import check_whole, check_within
 from medseg.pipeline.labels import build_labels
-from medseg.pipeline.nnunet import PLANS, is_nnunet, translated
+from medseg.pipeline.nnunet import PLANS, is_nnunet, meant_instead, translated
 from medseg.pipeline.parts import Pipeline, Site
 from medseg.pipeline.settings import with_settings
 from medseg.pipeline.source import Source, Table, parse, read_source
@@ -60,7 +60,7 @@ def pipeline_file(path: Path) -> Path:
     if (config := bundle_config(path)) is not None:
         return config
     told = f"is a folder without {PIPELINE_FILE}, or what nnU-Net or MONAI describe models by"
-    raise PipelineError("E_NOT_FOUND", told, path)
+    raise PipelineError("E_NOT_FOUND", told + meant_instead(path), path)
 
 
 def check_ready(pipeline: Pipeline) -> None:

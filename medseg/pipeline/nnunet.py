@@ -26,6 +26,25 @@ def is_nnunet(folder: Path) -> bool:
     return (folder / PLANS).is_file() and (folder / DATASET).is_file()
 
 
+def meant_instead(folder: Path) -> str:
+    """What someone who names a folder near a model of nnU-Net may have meant, or nothing."""
+    if (folder / "plans.pkl").is_file() or any(folder.glob("*/*.model.pkl")):
+        return (
+            "; it is a model of nnU-Net v1, whose plans are a pickle that would be run; only v2"
+            " writes plans.json"
+        )
+    if is_nnunet(folder.parent):
+        return f"; it is one fold of a model of nnU-Net v2: name the folder above, {folder.parent}"
+    inner = sorted(
+        {plans.parent for plans in (*folder.glob(f"*/{PLANS}"), *folder.glob(f"*/*/{PLANS}"))}
+    )
+    models = [str(one.relative_to(folder)) for one in inner if is_nnunet(one)]
+    if not models:
+        return ""
+    more = f" and {len(models) - 3} more" if len(models) > 3 else ""
+    return f"; models of nnU-Net v2 are in it, name one: {', '.join(models[:3])}{more}"
+
+
 def translated(folder: Path) -> Source:
     """The pipeline that does what nnU-Net v2 does with a folder's model.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 from support.nnunet import Folder, Model
 
 import medseg
-from medseg.errors import MedsegError, ModelError
+from medseg.errors import MedsegError, ModelError, PipelineError
+from medseg.io.terms import coded
 from medseg.pipeline import dump_pipeline, load_pipeline, pipeline_digest
 
 VOLUME = Model((4, 6, 8), ((1, 1, 1), (2, 2, 2), (1, 2, 2)), ((3, 3, 3), (3, 3, 3), (1, 3, 3)))
@@ -321,6 +323,79 @@ def test_a_folder_without_a_final_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="checkpoint_final") as caught:
         load_pipeline(folder)
     assert caught.value.code == "E_FOREIGN_MODEL"
+
+
+def test_a_folder_near_a_model_is_refused_with_what_may_be_meant(tmp_path: Path) -> None:
+    folder = Folder(VOLUME, (6, 12, 12), (2, 1, 1)).written(tmp_path / "Dataset999_Tiny")
+    with pytest.raises(PipelineError, match=r"one fold .*__3d_fullres$"):
+        load_pipeline(folder / "fold_0")
+    with pytest.raises(PipelineError, match=rf"name one: {folder.name}$"):
+        load_pipeline(folder.parent)
+    with pytest.raises(PipelineError, match=rf"name one: {folder.parent.name}/{folder.name}$"):
+        load_pipeline(tmp_path)
+
+
+def test_a_model_of_nnunet_v1_is_refused_and_its_pickle_is_not_opened(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    (tmp_path / "plans.pkl").write_bytes(pickle.dumps(Runs(mark)))
+    with pytest.raises(PipelineError, match=r"nnU-Net v1"):
+        load_pipeline(tmp_path)
+    assert not mark.exists()
+
+
+ORGANS = ("spleen", "kidney_right", "kidney_left", "liver", "vertebrae_S1", "rib_left_4")
+
+
+def as_of_totalsegmentator(folder: Path) -> None:
+    """Plans of the first 2.0, a fingerprint by modality, and a checkpoint without mirroring."""
+    in_old_form(folder)
+    said = json.loads((folder / "plans.json").read_text())
+    said["foreground_intensity_properties_by_modality"] = said.pop(
+        "foreground_intensity_properties_per_channel"
+    )
+    said["original_median_spacing_after_transp"] = [1.5, 1.5, 1.5]
+    said["experiment_planner_used"] = "ExperimentPlanner"
+    (chosen,) = said["configurations"].values()
+    chosen |= {"median_image_size_in_voxels": [231.0, 206.0, 220.0], "batch_dice": False}
+    (folder / "plans.json").write_text(json.dumps(said))
+    labels = {"background": 0, **{name: value for value, name in enumerate(ORGANS, 1)}}
+    described = {
+        "name": "TotalSegmentator part of six",
+        "description": "by nnU-Net",
+        "reference": "nowhere",
+        "licence": "Apache 2.0",
+        "release": "2.0",
+        "channel_names": {"0": "CT"},
+        # In no order: what counts is the number.
+        "labels": dict(sorted(labels.items())),
+        "numTraining": 1139,
+        "file_ending": ".nii.gz",
+        "overwrite_image_reader_writer": "NibabelIOWithReorient",
+    }
+    (folder / "dataset.json").write_text(json.dumps(described))
+    path = folder / "fold_0/checkpoint_final.pth"
+    held = torch.load(path, weights_only=False)
+    held |= {"trainer_name": "nnUNetTrainerNoMirroring", "inference_allowed_mirroring_axes": None}
+    torch.save(held, path)
+
+
+def test_a_folder_as_totalsegmentators_are_keeps_its_labels_and_their_codes(
+    tmp_path: Path,
+) -> None:
+    model = replace(VOLUME, widths=(4, 8, 8), labels=1 + len(ORGANS))
+    rules = Folder(model, (8, 12, 12), (1.5, 1.5, 1.5), ("CTNormalization",), mirror=None)
+    folder = rules.written(tmp_path)
+    as_of_totalsegmentator(folder)
+    pipeline = load_pipeline(folder)
+    assert pipeline.labels.names == ORGANS
+    assert [label.values for label in pipeline.labels] == [(n,) for n in range(1, 7)]
+    assert [coded(label).side for label in pipeline.labels][1] == ("SCT:24028007", "Right")
+    assert coded(pipeline.labels["rib_left_4"]).type == ("SCT:25523003", "Fourth rib")
+    assert pipeline.inference[0].mirror == ()
+    path = scan(tmp_path / "in", (20, 22, 18), (1.6, 1.4, 2.0))
+    ours = by_medseg(folder, tmp_path)
+    named = replace(rules, labels={"background": 0, **dict(zip(ORGANS, range(1, 7), strict=True))})
+    agree(ours, named.mask_of(array([path]), (2.0, 1.4, 1.6)).T)
 
 
 def test_weights_of_another_network_than_the_plan_names_are_refused(tmp_path: Path) -> None:

@@ -15,11 +15,19 @@ from medseg.image import LabelMap
 from medseg.io.atomic import write_atomically
 from medseg.io.dicom.dataset import read_dataset
 from medseg.io.dicom.package import highdicom, pydicom, quiet
-from medseg.io.dicom.source import Source, new_uid
+from medseg.io.dicom.source import HANDED_ON, Source, new_uid
 from medseg.io.terms import coded, colour_of, parted, rgb
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TEXT = 64
+_OF_A_SLICE = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality"),
+    *("PositionReferenceIndicator", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns"),
+    *("NumberOfFrames", "ImageType", "InstanceNumber"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+"""What highdicom places frames by; whatever else it is shown of the patient it hands on."""
 
 
 def write_segments(
@@ -63,7 +71,7 @@ def write_segments(
 def _slices(source: Source) -> list[Any]:
     """The scan's headers, in the order of its slices; of a file of many frames, that file."""
     paths = dict.fromkeys(plane.path for plane in source.placed.planes)
-    return [_complete(read_dataset(path)) for path in paths]
+    return [_complete(read_dataset(path, (*_OF_A_SLICE, *HANDED_ON))) for path in paths]
 
 
 def _complete(found: Any) -> Any:

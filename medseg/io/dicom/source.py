@@ -18,6 +18,8 @@ from medseg.io.options import ReadOptions
 _PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 _STUDY = ("StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID")
 _MORE = ("AccessionNumber", "SpecificCharacterSet", "TimezoneOffsetFromUTC")
+HANDED_ON = (*_PATIENT, *_STUDY, *_MORE)
+"""What names the patient and the visit; comments, addresses and the like stay behind."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Source:
     def handed_on(self, made: Any) -> None:
         """Give ``made`` the patient and the study of the scan: what is known, and else empty."""
         with understood(self.pile.header.path):
-            for name in (*_PATIENT, *_STUDY, *_MORE):
+            for name in HANDED_ON:
                 value = self.first.get(name)
                 if value is not None:
                     setattr(made, name, value)
