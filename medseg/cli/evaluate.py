@@ -49,6 +49,12 @@ class _WithReaders(click.Command):
 @click.option("--by", multiple=True, metavar="COLUMN", help="Results by this column as well.")
 @click.option("--patient", default="patient", metavar="COLUMN", help="Which studies are of one.")
 @click.option("--instances", is_flag=True, help="Write instances.csv, a line for each lesion.")
+@click.option("--instance-masks", is_flag=True, help="And a mask of them for each study.")
+@click.option(
+    "--both-empty",
+    type=click.Choice(["exclude", "one"]),
+    help="What a label is worth that neither mask has: nothing, or full agreement.",
+)
 @click.option("--flags", is_flag=True, help="Flag predictions at edges or in many pieces.")
 @click.option("--scans", type=ANY_PATH, help="The scans of the masks, for a report to show.")
 @click.option("--report", is_flag=True, help="Write pages as well: OUTPUT/report/index.html.")
@@ -103,7 +109,9 @@ def _how(said: dict[str, Any]) -> Asked:
             by=tuple(said["by"]),
             patient=said["patient"],
             jobs=said["jobs"],
-            lesions=Lesions() if said["instances"] else None,
+            lesions=Lesions() if said["instances"] or said["instance_masks"] else None,
+            instance_masks=said["instance_masks"],
+            both_empty=said["both_empty"],
             quality=Quality() if said["flags"] else None,
             scans=said["scans"],
         )
