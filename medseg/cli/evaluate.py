@@ -55,7 +55,11 @@ class _WithReaders(click.Command):
     type=click.Choice(["exclude", "one"]),
     help="What a label is worth that neither mask has: nothing, or full agreement.",
 )
-@click.option("--flags", is_flag=True, help="Flag predictions at edges or in many pieces.")
+@click.option(
+    "--flags",
+    is_flag=True,
+    help="Flag predictions at edges, in many pieces, or as --pipeline says.",
+)
 @click.option("--scans", type=ANY_PATH, help="The scans of the masks, for a report to show.")
 @click.option("--report", is_flag=True, help="Write pages as well: OUTPUT/report/index.html.")
 @click.option("--jobs", type=click.IntRange(1), help="Studies at once; as many as cores.")
@@ -97,7 +101,6 @@ def evaluate(ctx: click.Context, /, output: Path, **said: Any) -> None:
 
 def _how(said: dict[str, Any]) -> Asked:
     from medseg.metrics import Lesions
-    from medseg.metrics.quality import Quality
     from medseg.run.verbs import how_to_evaluate
 
     try:
@@ -112,7 +115,7 @@ def _how(said: dict[str, Any]) -> Asked:
             lesions=Lesions() if said["instances"] or said["instance_masks"] else None,
             instance_masks=said["instance_masks"],
             both_empty=said["both_empty"],
-            quality=Quality() if said["flags"] else None,
+            flags=said["flags"],
             scans=said["scans"],
         )
     except ValueError as error:

@@ -154,6 +154,7 @@ def how_to_evaluate(
     *,
     metrics: Sequence[str] = (),
     both_empty: BothEmpty | None = None,
+    flags: bool = False,
     table: Named | None = None,
     **options: Any,
 ) -> Asked:
@@ -161,11 +162,11 @@ def how_to_evaluate(
 
     Without either every value in a mask is a label. ``metrics`` are names of ``medseg steps
     metrics`` with their defaults; without them the pipeline's, or Dice, IoU, the difference of
-    volumes, HD95, ASSD and NSD; ``both_empty`` is asked of all of them. ``table`` is a CSV of
-    studies; the other options are those of ``Asked``. Raises PipelineError, ValueError for names
-    there are not.
+    volumes, HD95, ASSD and NSD; ``both_empty`` is asked of all of them. ``flags`` asks for
+    those of the pipeline's ``quality``, or the usual ones. ``table`` is a CSV of studies; the other
+    options are those of ``Asked``. Raises PipelineError, ValueError for names there are not.
     """
-    from medseg.metrics import METRICS, Metric
+    from medseg.metrics import METRICS, Metric, Quality
     from medseg.run.evaluate import Asked
     from medseg.step import steps_of
 
@@ -182,6 +183,8 @@ def how_to_evaluate(
             replace(one, both_empty=both_empty) if isinstance(one, Metric) else one
             for one in wanted
         )
+    if flags:
+        options["quality"] = chosen.quality if chosen else Quality()
     return Asked(
         wanted,
         found or (chosen.labels if chosen else None),
