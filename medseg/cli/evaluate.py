@@ -58,7 +58,7 @@ class _WithReaders(click.Command):
 @click.option(
     "--flags",
     is_flag=True,
-    help="Flag predictions at edges, in many pieces, or as --pipeline says.",
+    help="Flag odd predictions, as --pipeline says.",
 )
 @click.option("--scans", type=ANY_PATH, help="The scans of the masks, for a report to show.")
 @click.option("--report", is_flag=True, help="Write pages as well: OUTPUT/report/index.html.")

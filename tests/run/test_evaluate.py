@@ -261,7 +261,8 @@ def test_the_command_counts_empty_labels_flags_and_writes_masks_of_instances(
     save(tmp_path / "b/case_0.nii.gz", np.asarray(nib.load(tmp_path / "a/case_0.nii.gz").dataobj))
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text(
-        "name: p\nlabels: {one: 1, two: 2}\ninference: [{sliding_window: {model: unet, window: [8, 8, 8]}}]\n"
+        "name: p\nlabels: {one: 1, two: 2}\n"
+        "inference: [{sliding_window: {model: unet, window: [8, 8, 8]}}]\n"
         "quality: {volumes_ml: {one: [500, 600]}}\nmetrics: [dice]\n"
     )
     words = ["evaluate", str(tmp_path / "a"), "--reference", str(tmp_path / "b")]
