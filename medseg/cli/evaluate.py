@@ -49,7 +49,17 @@ class _WithReaders(click.Command):
 @click.option("--by", multiple=True, metavar="COLUMN", help="Results by this column as well.")
 @click.option("--patient", default="patient", metavar="COLUMN", help="Which studies are of one.")
 @click.option("--instances", is_flag=True, help="Write instances.csv, a line for each lesion.")
-@click.option("--flags", is_flag=True, help="Flag predictions at edges or in many pieces.")
+@click.option("--instance-masks", is_flag=True, help="And a mask of them for each study.")
+@click.option(
+    "--both-empty",
+    type=click.Choice(["exclude", "one"]),
+    help="What a label is worth that neither mask has: nothing, or full agreement.",
+)
+@click.option(
+    "--flags",
+    is_flag=True,
+    help="Flag odd predictions, as --pipeline says.",
+)
 @click.option("--scans", type=ANY_PATH, help="The scans of the masks, for a report to show.")
 @click.option("--report", is_flag=True, help="Write pages as well: OUTPUT/report/index.html.")
 @click.option("--jobs", type=click.IntRange(1), help="Studies at once; as many as cores.")
@@ -91,7 +101,6 @@ def evaluate(ctx: click.Context, /, output: Path, **said: Any) -> None:
 
 def _how(said: dict[str, Any]) -> Asked:
     from medseg.metrics import Lesions
-    from medseg.metrics.quality import Quality
     from medseg.run.verbs import how_to_evaluate
 
     try:
@@ -103,8 +112,10 @@ def _how(said: dict[str, Any]) -> Asked:
             by=tuple(said["by"]),
             patient=said["patient"],
             jobs=said["jobs"],
-            lesions=Lesions() if said["instances"] else None,
-            quality=Quality() if said["flags"] else None,
+            lesions=Lesions() if said["instances"] or said["instance_masks"] else None,
+            instance_masks=said["instance_masks"],
+            both_empty=said["both_empty"],
+            flags=said["flags"],
             scans=said["scans"],
         )
     except ValueError as error:

@@ -8,7 +8,15 @@ from medseg.metrics.conventions import Metric
 from medseg.metrics.distance import Assd, BoundaryIou, CentroidDistance, Hd, Hd95, Msd, Nsd
 from medseg.metrics.lesions import Instances, Lesions
 from medseg.metrics.measure import Measure, summarise
-from medseg.metrics.overlap import Dice, Iou, Precision, Sensitivity, Specificity, VolumeDifference
+from medseg.metrics.overlap import (
+    Dice,
+    Iou,
+    Kappa,
+    Precision,
+    Sensitivity,
+    Specificity,
+    VolumeDifference,
+)
 from medseg.metrics.quality import Quality
 
 METRICS: dict[str, type[Any]] = {
@@ -17,6 +25,7 @@ METRICS: dict[str, type[Any]] = {
     "sensitivity": Sensitivity,
     "specificity": Specificity,
     "precision": Precision,
+    "kappa": Kappa,
     "volume_difference": VolumeDifference,
     "hd": Hd,
     "hd95": Hd95,
@@ -39,6 +48,7 @@ __all__ = [
     "Hd95",
     "Instances",
     "Iou",
+    "Kappa",
     "Lesions",
     "Measure",
     "Metric",

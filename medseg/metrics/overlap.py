@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from medseg.metrics.agreement import cohen_kappa
 from medseg.metrics.comparison import Comparison, Overlap
 from medseg.metrics.conventions import Metric, Values
 from medseg.metrics.measure import Reason
@@ -99,6 +100,30 @@ class Specificity(Metric):
         outside = comparison.voxels - counts.reference
         wrong = counts.prediction - counts.both
         return {"specificity": 1 - wrong / outside if outside else "reference_full"}
+
+
+@dataclass(frozen=True)
+class Kappa(Metric):
+    """Cohen's kappa of the voxels: agreement beyond what two that know no voxel would have.
+
+    (Cohen 1960, doi:10.1177/001316446002000104.) Over all voxels of the scan, 1 is best; of a
+    small structure it is nearly Dice. Without a value where both masks fill the scan.
+    """
+
+    symmetric: ClassVar[bool] = True
+
+    @property
+    def agreed(self) -> Values:
+        """One result, 1 where masks agree."""
+        return {"kappa": 1.0}
+
+    def values(self, comparison: Comparison, label: str) -> Values:
+        """The kappa of label or not, by two masks."""
+        counts, total = comparison.counts[label], comparison.voxels
+        mine, theirs = counts.prediction - counts.both, counts.reference - counts.both
+        neither = total - counts.both - mine - theirs
+        found = cohen_kappa([[counts.both, mine], [theirs, neither]])
+        return {"kappa": "reference_full" if found is None else found}
 
 
 @dataclass(frozen=True)

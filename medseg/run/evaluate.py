@@ -10,12 +10,20 @@ from typing import Any
 
 from medseg.errors import InputError, MedsegError
 from medseg.execution import threaded
-from medseg.image import Label, Labels, Study
-from medseg.io import find_masks, has_no_grid, read_labels, study_attributes, values_in
+from medseg.image import Label, LabelMap, Labels, Study
+from medseg.io import (
+    find_masks,
+    has_no_grid,
+    read_labels,
+    study_attributes,
+    values_in,
+    write_mask,
+)
 from medseg.metrics import Comparison, Lesions
+from medseg.metrics.instances import numbered
 from medseg.metrics.quality import Quality
 from medseg.run.events import Note, State, StudyDone, StudyStarted, Watch, unheard
-from medseg.run.folder import held
+from medseg.run.folder import held, inside
 from medseg.run.instances import instance_rows, write_instances
 from medseg.run.records import Record, failed, measured, rounded, warnings_of, write_record
 from medseg.run.sources import Sources, write_sources
@@ -41,8 +49,8 @@ class Asked:
     ``jobs`` studies are at work at once, None as many as the machine has cores. ``table`` is a CSV
     of studies; its column ``patient`` says which studies are of one patient, and the columns ``by``
     are those to part the results by. ``lesions`` is the rule by which instances.csv is made, None
-    for none; ``quality`` what is flagged in the predictions, None for nothing. ``scans`` is where
-    the scans are, for a report to show.
+    for none, and ``instance_masks`` asks for their masks. ``quality`` is what is flagged in the
+    predictions, None for nothing. ``scans`` is where the scans are, for a report to show.
     """
 
     metrics: Sequence[Step]
@@ -52,6 +60,7 @@ class Asked:
     by: tuple[str, ...] = ()
     patient: str = "patient"
     lesions: Lesions | None = None
+    instance_masks: bool = False
     quality: Quality | None = None
     scans: Path | None = None
 
@@ -106,7 +115,7 @@ def evaluated(
         [Path(mask) for one in found.studies for mask in (one.images[0], one.reference) if mask],
         jobs,
     )
-    work = _Work(replace(asked, labels=labels), threads)
+    work = _Work(replace(asked, labels=labels), threads, output)
     with held(output):
         records, failures = worked_through(work, found.studies, jobs, watch)
         for record in records:
@@ -124,6 +133,7 @@ class _Work:
 
     asked: Asked
     threads: int
+    output: Path
 
     def __call__(self, study: Study) -> Record:
         asked = self.asked
@@ -146,9 +156,19 @@ class _Work:
             "metrics": measured(m for metric in asked.metrics for m in metric(comparison)),
             "warnings": warnings_of([*told, *more, *flags]),
         }
-        if asked.lesions is not None:
-            record["instances"] = instance_rows(mask, reference, asked.lesions)
-        return record
+        return record | lesions_of(study, mask, reference, asked, self.output)
+
+
+def lesions_of(
+    study: Study, mask: LabelMap, reference: LabelMap, asked: Asked, output: Path
+) -> Record:
+    """What a record says of instances, if it is asked to; their mask is written here."""
+    if asked.lesions is None:
+        return {}
+    if asked.instance_masks:
+        path = inside(output, output / "instances" / f"{study.name}.nii.gz")
+        write_mask(path, numbered(mask, connectivity=asked.lesions.connectivity))
+    return {"instances": instance_rows(mask, reference, asked.lesions)}
 
 
 def worked_through(

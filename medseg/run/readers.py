@@ -21,10 +21,10 @@ from medseg.metrics.agreement import (
     voxel_votes,
 )
 from medseg.metrics.statistics import describe
-from medseg.run.evaluate import Asked, labels_of, shared_out, worked_through
+from medseg.run.evaluate import Asked, labels_of, lesions_of, shared_out, worked_through
 from medseg.run.events import Note, Watch, unheard
 from medseg.run.folder import held, inside
-from medseg.run.instances import instance_rows, write_instances
+from medseg.run.instances import write_instances
 from medseg.run.records import Record, measured, rounded, warnings_of, write_record
 from medseg.run.sources import Sources, write_sources
 from medseg.run.statistics import Cohort, write_json, write_statistics
@@ -156,9 +156,7 @@ class _Work:
             "kappa": self._kappa(list(readers.values())),
             "warnings": warnings_of([*cautions, *flags]),
         }
-        if asked.lesions is not None:
-            record["instances"] = instance_rows(mask, majority, asked.lesions)
-        return record
+        return record | lesions_of(study, mask, majority, asked, self.output)
 
     def _read(self, study: Study) -> tuple[LabelMap, dict[str, LabelMap], list[Caution]]:
         """The model's mask and each reader's, all in the first reader's order of axes."""

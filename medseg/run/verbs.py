@@ -11,6 +11,7 @@ from medseg.pipeline import Pipeline, Site, load_labels, load_pipeline, load_sit
 from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
+    from medseg.metrics.measure import BothEmpty
     from medseg.run.convert import Conversion
     from medseg.run.crossvalidation import FoldsSummary
     from medseg.run.evaluate import Asked, EvaluationSummary
@@ -152,6 +153,8 @@ def how_to_evaluate(
     labels: Named | None = None,
     *,
     metrics: Sequence[str] = (),
+    both_empty: BothEmpty | None = None,
+    flags: bool = False,
     table: Named | None = None,
     **options: Any,
 ) -> Asked:
@@ -159,10 +162,11 @@ def how_to_evaluate(
 
     Without either every value in a mask is a label. ``metrics`` are names of ``medseg steps
     metrics`` with their defaults; without them the pipeline's, or Dice, IoU, the difference of
-    volumes, HD95, ASSD and NSD. ``table`` is a CSV of studies; the other options are those of
-    ``Asked``. Raises PipelineError, ValueError for names there are not.
+    volumes, HD95, ASSD and NSD; ``both_empty`` is asked of all of them. ``flags`` asks for
+    those of the pipeline's ``quality``, or the usual ones. ``table`` is a CSV of studies; the other
+    options are those of ``Asked``. Raises PipelineError, ValueError for names there are not.
     """
-    from medseg.metrics import METRICS
+    from medseg.metrics import METRICS, Metric, Quality
     from medseg.run.evaluate import Asked
     from medseg.step import steps_of
 
@@ -173,8 +177,16 @@ def how_to_evaluate(
             raise ValueError(f"metrics: there is no {name!r}; there are {', '.join(known)}")
     named = tuple(known[name]() for name in metrics or (() if chosen else _USUAL))
     found = load_labels(Path(labels)) if labels is not None else None
+    wanted = named or (chosen.metrics if chosen else ())
+    if both_empty is not None:
+        wanted = tuple(
+            replace(one, both_empty=both_empty) if isinstance(one, Metric) else one
+            for one in wanted
+        )
+    if flags:
+        options["quality"] = chosen.quality if chosen else Quality()
     return Asked(
-        named or (chosen.metrics if chosen else ()),
+        wanted,
         found or (chosen.labels if chosen else None),
         table=None if table is None else Path(table),
         **options,

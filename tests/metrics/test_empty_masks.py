@@ -30,6 +30,7 @@ SHARES: dict[str, tuple[Any, Any, Any, Any]] = {
     "sensitivity": (0.0, NO_REFERENCE, NEITHER, 1.0),
     "specificity": (1.0, 1 - 40 / 120, NEITHER, 1.0),
     "precision": (NO_PREDICTION, 0.0, NEITHER, 1.0),
+    "kappa": (0.0, 0.0, NEITHER, 1.0),
     "lesion_f1": (0.0, 0.0, NEITHER, 1.0),
     "lesion_sensitivity": (0.0, NO_REFERENCE, NEITHER, 1.0),
     "lesion_precision": (NO_PREDICTION, 0.0, NEITHER, 1.0),

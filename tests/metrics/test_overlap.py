@@ -17,6 +17,7 @@ from medseg.metrics import (
     Comparison,
     Dice,
     Iou,
+    Kappa,
     Metric,
     Overlap,
     Precision,
@@ -278,3 +279,17 @@ def test_neither_the_type_nor_the_order_in_memory_counts(order: str, kinds: Any)
     ]
     assert dict(Comparison(stored[0], stored[1]).counts) == dict(Comparison(one, two).counts)
     assert dict(Comparison(stored[0], two).counts) == dict(Comparison(one, two).counts)
+
+
+@laws
+@given(any_masks, seeds)
+def test_kappa_is_agreement_beyond_chance(mask: LabelMap, seed: int) -> None:
+    other = another(mask, seed)
+    for measure in Kappa()(Comparison(mask, other)):
+        mine, theirs = (one.where(measure.label).ravel() for one in (mask, other))
+        if measure.value is None:
+            assert measure.reason == ("both_empty" if not theirs.any() else "reference_full")
+        else:
+            seen = np.mean(mine == theirs)
+            chance = mine.mean() * theirs.mean() + (1 - mine.mean()) * (1 - theirs.mean())
+            assert measure.value == pytest.approx((seen - chance) / (1 - chance), abs=1e-9)

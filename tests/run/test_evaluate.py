@@ -9,8 +9,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from support.studies import save
 
+from medseg.cli import main
 from medseg.errors import InputError
 from medseg.image import Label, Labels
 from medseg.metrics import Dice, Iou
@@ -247,6 +249,33 @@ def test_a_model_is_placed_among_readers(tmp_path: Path) -> None:
     assert 0 < said["good"]["fleiss_kappa"]["1"]["mean"] < 1
     rows = rows_of(tmp_path / "good/agreement.csv")
     assert len(rows) == 6 * 8 * 2 * 2
+
+
+def test_the_command_counts_empty_labels_flags_and_writes_masks_of_instances(
+    tmp_path: Path,
+) -> None:
+    lumps(tmp_path / "a", 1, 2)
+    empty = np.zeros((12, 12, 12), np.uint8)
+    for folder in ("a", "b"):
+        save(tmp_path / folder / "case_1.nii.gz", empty)
+    save(tmp_path / "b/case_0.nii.gz", np.asarray(nib.load(tmp_path / "a/case_0.nii.gz").dataobj))
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text(
+        "name: p\nlabels: {one: 1, two: 2}\n"
+        "inference: [{sliding_window: {model: unet, window: [8, 8, 8]}}]\n"
+        "quality: {volumes_ml: {one: [500, 600]}}\nmetrics: [dice]\n"
+    )
+    words = ["evaluate", str(tmp_path / "a"), "--reference", str(tmp_path / "b")]
+    words += ["--pipeline", str(pipeline), "--output", str(tmp_path / "out"), "--jobs", "1"]
+    words += ["--both-empty", "one", "--flags", "--instance-masks"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    rows = rows_of(tmp_path / "out/metrics.csv")
+    assert [row["value"] for row in rows if row["study"] == "case_1"] == ["1.0", "1.0"]
+    record = json.loads((tmp_path / "out/studies/case_0.json").read_text())
+    assert "W_VOLUME" in [one["code"] for one in record["warnings"]]
+    numbers = np.asarray(nib.load(tmp_path / "out/instances/case_0.nii.gz").dataobj)
+    assert np.unique(numbers).tolist() == [0, 1, 2]
 
 
 def test_studies_that_not_every_reader_has_are_left_out(tmp_path: Path) -> None:

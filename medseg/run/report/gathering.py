@@ -17,7 +17,7 @@ from medseg.run.sources import Sources, read_sources
 
 _HEADLINE = ("dice", "iou")
 _LEAST, _MOST = 0.0, 1e9
-_BETTER_HIGH = re.compile(r"^(dice|iou|nsd|sens|spec|prec|boundary_iou|lesion|panoptic)")
+_BETTER_HIGH = re.compile(r"^(dice|iou|nsd|sens|spec|prec|boundary_iou|kappa|lesion|panoptic)")
 
 
 @dataclass(frozen=True)

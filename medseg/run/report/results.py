@@ -10,7 +10,7 @@ from medseg.metrics.agreement import AmongReaders
 from medseg.run.calibration import pooled
 from medseg.run.report.gathering import Gathered
 from medseg.run.report.plots import shown_metrics
-from medseg.run.report.words import NONE, metric_label, number
+from medseg.run.report.words import NONE, metric_label, number, paired
 
 Row = dict[str, Any]
 
@@ -137,7 +137,7 @@ def reader_pairs(found: Gathered) -> list[Row]:
     """The mean of every pair of a model, readers and consensuses, by label and metric."""
     return [
         {
-            "pair": f"{one['one']} – {one['other'].replace('_', ' ')}",
+            "pair": paired(one),
             "label": one["label"], "metric": metric_label(one["metric"]), "n": one["n"],
             "mean": number(one["mean"]), "low": number(one["low"]), "high": number(one["high"]),
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 from medseg.run.records import Record
 from medseg.run.report.gathering import Gathered, higher_is_better, values_of
-from medseg.run.report.words import NONE, metric_label, number
+from medseg.run.report.words import NONE, metric_label, number, paired
 
 _FEW = 4
 
@@ -145,7 +145,7 @@ def pairs(found: Gathered, study: str) -> list[dict[str, Any]]:
     known: dict[tuple[str, str], dict[str, str]] = {}
     for one in found.runs[0].records.get(study, {}).get("pairs", []):
         place = known.setdefault((one["label"], metric_label(one["metric"])), {})
-        place[f"{one['one']} – {one['other'].replace('_', ' ')}"] = _value(one)
+        place[paired(one)] = _value(one)
     return [{"label": label, "metric": m, "values": v} for (label, m), v in known.items()]
 
 

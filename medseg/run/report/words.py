@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 NONE = "–"
 _TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "msd": "MSD"}
@@ -34,6 +36,11 @@ def metric_label(metric: str) -> str:
             told.append(word)
     said = " ".join([*told, *more])
     return f"{said}, {unit}" if unit else said
+
+
+def paired(pair: Mapping[str, Any]) -> str:
+    """Whose masks were compared: ``model – reader_a``, ``model – majority``."""
+    return f"{pair['one']} – {pair['other'].removeprefix('consensus_')}"
 
 
 def safe(name: str) -> str:
