@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medseg.io.reference import has_no_grid, read_label_values, read_labels, values_in
     from medseg.io.scan import Scan, digests_of, grid_of, read_scan
     from medseg.io.stream import sha256_of
-    from medseg.io.write import write_mask
+    from medseg.io.write import write_mask, write_shares
 
 _HOMES = {
     "for_monai": ("monai_reader",),
@@ -32,7 +32,7 @@ _HOMES = {
     "reference": ("has_no_grid", "read_label_values", "read_labels", "values_in"),
     "scan": ("Scan", "digests_of", "grid_of", "read_scan"),
     "stream": ("sha256_of",),
-    "write": ("write_mask",),
+    "write": ("write_mask", "write_shares"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -59,6 +59,7 @@ __all__ = [
     "write_atomically",
     "write_label_table",
     "write_mask",
+    "write_shares",
 ]
 
 

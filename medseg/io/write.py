@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import OutputError
 from medseg.image import Grid, Label, LabelMap, Labels, mask_dtype
@@ -49,6 +50,20 @@ def write_mask(
         raise OutputError("E_OUTPUT_NAME", "a mask's name ends in .nii.gz or .nii", path)
     raw = nifti_bytes(masks, geometry)
     return write_atomically(path, gzipped(raw) if name.endswith(".gz") else raw)
+
+
+def write_shares(path: Path, shares: NDArray[np.uint16], geometry: Geometry) -> str:
+    """Write shares of 65535 (X, Y, Z, L) to ``.nii.gz``, to be read as 0 to 1; their SHA-256.
+
+    Raises OutputError, and ValueError where they are not of the shape of ``geometry``.
+    """
+    if shares.shape[:3] != geometry.grid.shape:
+        told = f"shares of {shares.shape[:3]} voxels are not those of {geometry.grid.shape}"
+        raise ValueError(told)
+    kind = np.dtype(np.uint16)
+    header = header_bytes(geometry, shares.shape, kind, slope=1 / 65535)
+    voxels = np.ascontiguousarray(shares.T, kind.newbyteorder("<"))
+    return write_atomically(path, gzipped(b"".join([header, bytes(4), voxels.data])))
 
 
 def nifti_bytes(masks: Sequence[LabelMap], geometry: Geometry) -> bytes:
@@ -98,7 +113,11 @@ def dims_of(geometry: Geometry, frames: int) -> tuple[int, ...]:
 
 
 def header_bytes(
-    geometry: Geometry, dims: tuple[int, ...], dtype: np.dtype[Any], extension: int = 0
+    geometry: Geometry,
+    dims: tuple[int, ...],
+    dtype: np.dtype[Any],
+    extension: int = 0,
+    slope: float = 1.0,
 ) -> bytes:
     """A NIfTI header with what its place and its type need, and nothing else."""
     version = 2 if geometry.version == 2 or max(dims) > NIFTI1_LONGEST else 1
@@ -110,7 +129,7 @@ def header_bytes(
     header["bitpix"] = 8 * dtype.itemsize
     header["pixdim"] = geometry.pixdim
     header["vox_offset"] = layout.itemsize + 4 + extension
-    header["scl_slope"] = 1
+    header["scl_slope"] = slope
     header["xyzt_units"] = geometry.xyzt_units
     header["qform_code"] = geometry.qform_code
     header["sform_code"] = geometry.sform_code

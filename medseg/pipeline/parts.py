@@ -45,11 +45,13 @@ class Output(ExportOptions):
 
     dicom_seg and rtstruct are written where the scan is DICOM; seg_nrrd is 3D Slicer's own; stl
     and ply are surfaces in mm; itksnap and slicer are tables of the labels' names and colours;
-    bids is a data set of derivatives.
+    bids is a data set of derivatives. With ``probabilities`` those of every label are written as
+    well, at the pipeline's temperature: a NIfTI of (X, Y, Z, labels) for each study.
     """
 
     path: Path | None = None
     formats: tuple[Format, ...] = ("nifti",)
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.formats)) != len(self.formats):
@@ -109,6 +111,23 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How sure the networks are to be taken to be (Guo et al. 2017, arXiv:1706.04599).
+
+    Scores before their softmax or sigmoid are divided by ``temperature`` wherever probabilities
+    are written, refined or averaged over a lesion: above 1 for networks that are too sure of
+    themselves, as most are. Which label is the likeliest does not change. ``medseg train --fold
+    all`` fits it to what was held out.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.temperature <= 100:
+            raise ValueError(f"temperature lies in [0.01, 100], not {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
@@ -125,6 +144,7 @@ class Pipeline:
     within: Within | None = None
     preprocess: tuple[Step, ...] = ()
     previous: Previous | None = None
+    calibration: Calibration = Calibration()
     refine: tuple[Step, ...] = ()
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())

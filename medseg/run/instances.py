@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import StudyError
 from medseg.image import LabelMap
@@ -25,18 +28,24 @@ _COLUMNS = (
 
 
 def instance_rows(
-    mask: LabelMap, reference: LabelMap | None, rule: Lesions, names: Sequence[str] = ()
+    mask: LabelMap,
+    reference: LabelMap | None,
+    rule: Lesions,
+    names: Sequence[str] = (),
+    sure: Mapping[str, NDArray[np.floating[Any]]] | None = None,
 ) -> list[dict[str, Any]]:
     """The lesions of each label in ``mask`` and, where there is one, in ``reference``.
 
     A lesion is ``found`` where the other mask has a partner for it; without a reference that is
-    not known. Voxels to ignore are background.
+    not known. Voxels to ignore are background. ``sure`` are probabilities (X, Y, Z) of labels,
+    whose mean is a predicted lesion's confidence.
     """
     rows: list[dict[str, Any]] = []
     for name in names or mask.labels.names:
-        mine = mask.where(name)
+        mine, told = mask.where(name), (sure or {}).get(name)
         if reference is None:
-            rows += _rows(name, "prediction", instances(mask, split(mine, rule.connectivity)))
+            lesions = instances(mask, split(mine, rule.connectivity), told)
+            rows += _rows(name, "prediction", lesions)
             continue
         theirs = reference.where(name)
         if reference.labels.ignore is not None:
@@ -46,18 +55,25 @@ def instance_rows(
         pairs = list(zip(found.pairs, found.ious, strict=True))
         partner = {a + 1: (b + 1, iou) for (a, b), iou in pairs}
         back = {b + 1: (a + 1, iou) for (a, b), iou in pairs}
-        rows += _rows(name, "prediction", instances(mask, one), partner)
+        rows += _rows(name, "prediction", instances(mask, one, told), partner)
         rows += _rows(name, "reference", instances(reference, other), back)
     return rows
 
 
 def instances_of(
-    study: str, asked: Instances, masks: Sequence[LabelMap], reference: LabelMap | None
+    study: str,
+    asked: Instances,
+    found: tuple[Sequence[LabelMap], LabelMap | None],
+    sure: Mapping[str, NDArray[np.floating[Any]]],
 ) -> list[dict[str, Any]]:
-    """The lesions of a study as its pipeline asks for them; StudyError E_NDIM for a series."""
+    """The lesions of a study as its pipeline asks for them; StudyError E_NDIM for a series.
+
+    ``found`` are its masks and its reference, ``sure`` probabilities (X, Y, Z) of labels.
+    """
+    masks, reference = found
     if len(masks) > 1:
         raise StudyError("E_NDIM", "instances are of a 3D mask, not of a series", study)
-    return instance_rows(masks[0], reference, asked.rule, asked.labels or ())
+    return instance_rows(masks[0], reference, asked.rule, asked.labels or (), sure)
 
 
 def _rows(

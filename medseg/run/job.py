@@ -8,6 +8,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Study, Volume
 from medseg.inference.limits import GIB
@@ -19,6 +22,7 @@ from medseg.io import (
     read_scan,
     write_label_table,
     write_mask,
+    write_shares,
 )
 from medseg.pipeline import Pipeline, Site
 from medseg.run.events import StageStarted, Watch
@@ -28,6 +32,8 @@ from medseg.run.judging import Judge
 from medseg.run.privacy import Names
 from medseg.run.records import (
     Record,
+    probabilities_path,
+    probabilities_stand,
     read_record,
     still_stands,
     versions,
@@ -65,6 +71,7 @@ class Answered:
     """A study's masks and all that is told of them, or the record that still stands."""
 
     masks: tuple[LabelMap, ...] = ()
+    shares: NDArray[np.uint16] | None = None
     geometry: Geometry | None = None
     cautions: tuple[Caution, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +97,7 @@ class Job:
         old = read_record(self.output, study.name)
         path = inside(self.output, mask_path(self.output, study.name))
         stands = still_stands(old, study, self.pipeline, self.digest, path)
+        stands &= probabilities_stand(old, self.pipeline, self.output)
         if stands and not self.overwrite:
             return Fetched(old=old)
         check_exports(study, self.pipeline)
@@ -97,9 +105,12 @@ class Job:
         self._check_room(study)
         with clock.stage("read"):
             scan = read_scan(study, self._options)
-        if len(scan.frames) > 1 and wanted_formats(self.pipeline):
+        told = self.pipeline.output_options
+        if len(scan.frames) > 1 and (wanted_formats(self.pipeline) or told.probabilities):
             raise StudyError(
-                "E_NDIM", "a series of frames is written as NIfTI only; take out output.formats"
+                "E_NDIM",
+                "a series of frames is written as masks in NIfTI only; take out output.formats"
+                " and output.probabilities",
             )
         # Another pipeline's network is asked in the thread of this one's.
         if len(scan.frames) == 1 and self.pipeline.within is None:
@@ -139,6 +150,7 @@ class Job:
         clock.hear = str
         return Answered(
             masks=tuple(answer.mask for answer in answers),
+            shares=answers[0].probabilities,
             geometry=scan.geometry,
             cautions=(*scan.cautions, *(c for answer in answers for c in answer.cautions)),
             digests=scan.digests,
@@ -156,8 +168,9 @@ class Job:
             write_label_table(path.parent / "dseg.tsv", masks[0].labels)
             formats = wanted_formats(self.pipeline)
             exports = exported(formats, masks[0], study, self.pipeline, self.output)
+            told = self._probabilities(study, made)
         with clock.stage("metrics"):
-            judged, more = self._judge.said(study, masks, made.geometry)
+            judged, more = self._judge.said(study, masks, made.geometry, made.shares)
         cautions = (*self.cautions, *made.cautions, *more)
         record = {
             "study": study.name,
@@ -166,6 +179,7 @@ class Job:
             "inputs": self.names.inputs(made.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},
             "exports": exports,
+            **told,
             "grid": _described(masks[0].grid),
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
@@ -176,6 +190,20 @@ class Job:
         }
         write_record(self.output, record)
         return record
+
+    def _probabilities(self, study: Study, made: Answered) -> Record:
+        """Write them, where they were asked for; what the record says of them."""
+        if made.shares is None:
+            return {}
+        path = inside(self.output, probabilities_path(self.output, study.name))
+        geometry = made.geometry or Geometry.of(made.masks[0].grid)
+        said = {
+            "file": f"{path.parent.name}/{path.name}",
+            "sha256": write_shares(path, made.shares, geometry),
+            "labels": list(self.pipeline.labels.names),
+            "temperature": self.pipeline.calibration.temperature,
+        }
+        return {"probabilities": said}
 
     @property
     def names(self) -> Names:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Label, LabelMap, Labels, Study
@@ -34,9 +38,16 @@ class Judge:
         }
 
     def said(
-        self, study: Study, masks: Sequence[LabelMap], geometry: Geometry | None = None
+        self,
+        study: Study,
+        masks: Sequence[LabelMap],
+        geometry: Geometry | None = None,
+        shares: NDArray[np.uint16] | None = None,
     ) -> tuple[Record, tuple[Caution, ...]]:
-        """What the record says of masks beside their reference, and what to know about them."""
+        """What the record says of masks beside their reference, and what to know about them.
+
+        ``shares (X, Y, Z, L)`` of 65535 are how sure the networks were of the pipeline's labels.
+        """
         reference, cautions = self._reference(study, masks)
         comparison = None if reference is None else Comparison(masks[0], reference)
         asked_for = self.pipeline.metrics if comparison is not None else ()
@@ -48,12 +59,25 @@ class Judge:
         }
         asked = self.pipeline.instances
         if asked is not None:
-            said["instances"] = instances_of(study.name, asked, masks, reference)
+            sure = self._sure(shares)
+            said["instances"] = instances_of(study.name, asked, (masks, reference), sure)
             if asked.masks:
                 path = inside(self.output, self.output / "instances" / f"{study.name}.nii.gz")
                 write_mask(path, numbered(masks[0], asked.labels, asked.connectivity), geometry)
         flags = [flag for mask in masks for flag in self.pipeline.quality.flags(mask)]
         return said, (*cautions, *flags)
+
+    def _sure(self, shares: NDArray[np.uint16] | None) -> Mapping[str, NDArray[np.floating[Any]]]:
+        """Probabilities (X, Y, Z) of the labels whose instances are asked for."""
+        if shares is None or self.pipeline.instances is None:
+            return {}
+        names = self.pipeline.labels.names
+        wanted = self.pipeline.instances.labels or names
+        return {
+            name: shares[..., place] / np.float32(65535)
+            for place, name in enumerate(names)
+            if name in wanted
+        }
 
     def again(self, study: Study, mask_path: Path, old: Record) -> Record:
         """The record of a mask that stands, said anew where the reference or the asking changed."""

@@ -84,6 +84,24 @@ def measured(measures: Iterable[Measure]) -> list[dict[str, Any]]:
     ]
 
 
+def probabilities_path(output: Path, study: str) -> Path:
+    """Where a study's probabilities lie in an output folder."""
+    return output / "probabilities" / f"{study}.nii.gz"
+
+
+def probabilities_stand(record: Record | None, pipeline: Pipeline, output: Path) -> bool:
+    """Whether the probabilities that a pipeline asks for are those that the record speaks of."""
+    if not pipeline.output_options.probabilities:
+        return True
+    said = (record or {}).get("probabilities", {})
+    if said.get("temperature") != pipeline.calibration.temperature:
+        return False
+    try:
+        return bool(sha256_of(output / said["file"]) == said["sha256"])
+    except (OSError, KeyError, MedsegError):
+        return False
+
+
 def still_stands(
     record: Record | None, study: Study, pipeline: Pipeline, pipeline_digest: str, mask: Path
 ) -> bool:

@@ -11,6 +11,7 @@ from medseg.inference.limits import GIB
 from medseg.pipeline import Pipeline
 
 _FLOAT = 4
+_SHARE = 2
 
 
 def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Asked | None:
@@ -19,6 +20,7 @@ def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Asked | None:
 
     step = pipeline.inference[0]
     alone = len(pipeline.inference) == 1 and not pipeline.refine
+    alone &= not pipeline.output_options.probabilities
     fits = alone and isinstance(step, Asked) and Painting.possible(source, target, pipeline.labels)
     return step if fits and isinstance(step, Asked) else None
 
@@ -81,6 +83,8 @@ def _parts(channels: int, seen: Grid, scan: Grid, pipeline: Pipeline) -> dict[st
         # and some more of each voxel.
         copies = 3 * labels.channels + 32 if pipeline.refine else 2 * labels.channels
         parts["probabilities"] = _FLOAT * copies * prod(seen.shape)
+    if pipeline.output_options.probabilities:
+        parts["probabilities of the scan"] = _SHARE * len(labels) * prod(scan.shape)
     return parts
 
 

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medseg.errors import Caution
 from medseg.image import Grid, LabelMap, Labels, Volume
@@ -47,11 +48,16 @@ class Clock:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A mask on the scan's own grid, the seconds of each stage, and what should be known."""
+    """A mask on the scan's own grid, the seconds of each stage, and what should be known.
+
+    ``probabilities (X, Y, Z, L)`` are shares of 65535 for each label, where the pipeline's output
+    asks for them.
+    """
 
     mask: LabelMap
     seconds: Mapping[str, float]
     cautions: tuple[Caution, ...] = ()
+    probabilities: NDArray[np.uint16] | None = None
 
 
 def segment(
@@ -75,35 +81,59 @@ def answered(
     image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits = EVERYTHING
 ) -> Segmentation:
     """The second half of ``segment``: from the preprocessed ``image`` to a mask on ``grid``."""
-    mask, cautions = _decided(image, grid, pipeline, clock, limits)
+    check_room(image.channels, image.grid, grid, pipeline, limits)
+    mask, cautions, shares = _decided(image, grid, pipeline, clock, limits)
     with clock.stage("postprocess"):
         mask = through(pipeline.postprocess, mask)
     if not mask.data.any():
         cautions += (Caution("W_EMPTY_MASK", "no label was found in this scan"),)
-    return Segmentation(mask, clock.seconds, cautions)
+    return Segmentation(mask, clock.seconds, cautions, shares)
+
+
+def scored(
+    image: Volume, pipeline: Pipeline, clock: Clock | None = None, limits: Limits = EVERYTHING
+) -> Scores:
+    """What the networks say of a preprocessed image together, refined where that is asked for."""
+    clock = clock or Clock()
+    with clock.stage("inference"):
+        scores = Scores.mean(
+            _scores(one, image, pipeline.labels, limits) for one in pipeline.inference
+        )
+    if pipeline.refine:
+        from medseg.inference.probabilities import calibrated
+
+        with clock.stage("refine"):
+            scores = calibrated(scores, pipeline.calibration.temperature)
+            for better in pipeline.refine:
+                scores = better(scores, image)
+    return scores
 
 
 def _decided(
     image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits
-) -> tuple[LabelMap, tuple[Caution, ...]]:
+) -> tuple[LabelMap, tuple[Caution, ...], NDArray[np.uint16] | None]:
     """The mask on ``grid``: streamed where one network says all, else from the whole of scores."""
-    labels = pipeline.labels
-    check_room(image.channels, image.grid, grid, pipeline, limits)
     step = streamed(pipeline, image.grid, grid)
     if step is not None:
         with clock.stage("inference"):
-            decided: tuple[LabelMap, tuple[Caution, ...]] = step.decided_on(
-                image, labels, grid, lambda: clock.stage("decision"), limits
+            mask, cautions = step.decided_on(
+                image, pipeline.labels, grid, lambda: clock.stage("decision"), limits
             )
-        return decided
-    with clock.stage("inference"):
-        scores = Scores.mean(_scores(one, image, labels, limits) for one in pipeline.inference)
-    if pipeline.refine:
-        with clock.stage("refine"):
-            for better in pipeline.refine:
-                scores = better(scores, image)
+        return mask, cautions, None
+    scores = scored(image, pipeline, clock, limits)
     with clock.stage("decision"):
-        return scores.decided_on(grid), scores.cautions
+        shares = _shares(scores, grid, pipeline)
+        return scores.decided_on(grid), scores.cautions, shares
+
+
+def _shares(scores: Scores, grid: Grid, pipeline: Pipeline) -> NDArray[np.uint16] | None:
+    if not pipeline.output_options.probabilities:
+        return None
+    from medseg.inference.probabilities import probabilities_on
+
+    # What was refined has its temperature already.
+    temperature = 1.0 if pipeline.refine else pipeline.calibration.temperature
+    return probabilities_on(scores, grid, temperature)
 
 
 def _scores(step: Any, image: Volume, labels: Labels, limits: Limits) -> Scores:
