@@ -1,4 +1,4 @@
-"""Probabilities beside masks: asked for, calibrated, and made anew where the temperature changes."""
+"""Probabilities beside masks: asked for, calibrated, made anew at another temperature."""
 
 from __future__ import annotations
 
