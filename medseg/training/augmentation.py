@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from medseg.image import Labels
 from medseg.step import Step
+from medseg.training.sides import sided_pairs
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -131,7 +132,11 @@ class RandFlip(_Together):
             raise ValueError(f"swap names every label once, not {dict(self.swap)}")
 
     def of(self, labels: Labels) -> Augmentation:
-        """With the values of the labels that are exchanged."""
+        """With the values of the labels that are exchanged; no left is to become a right."""
+        for one, other in sided_pairs(labels.names) if 0 in self.axes and self.prob else ():
+            if self.swap.get(one) != other and self.swap.get(other) != one:
+                told = f"{one!r} would be called {other!r} by a mirror image along axis 0"
+                raise ValueError(f"axes: {told}; name the pair in 'swap', or leave axis 0 out")
         pairs = [(labels[one].values, labels[other].values) for one, other in self.swap.items()]
         if any(len(one) != 1 or len(other) != 1 for one, other in pairs):
             raise ValueError("swap is for labels with one value each")

@@ -166,6 +166,24 @@ def test_names_are_exchanged_only_where_the_first_axis_is_mirrored() -> None:
     assert torch.equal(swap.on_batch(images, targets, chances())[1], targets.flip(3, 4))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("kidney_left", "kidney_right"), ("Left lung", "right Lung"), ("ventricle-L", "ventricle-R")],
+)
+def test_a_left_never_becomes_a_right_without_its_name(one: str, other: str) -> None:
+    labels = Labels((Label(one, (1,)), Label(other, (2,)), Label("liver", (3,))))
+    with pytest.raises(ValueError, match=r"^axes: .* mirror image along axis 0"):
+        RandFlip(axes=(0, 1)).of(labels)
+    with pytest.raises(ValueError, match=r"^axes: "):
+        RandFlip(swap={one: "liver"}).of(labels)
+    for fine in (RandFlip(axes=(1, 2)), RandFlip(swap={other: one}), RandFlip(prob=0.0)):
+        fine.of(labels)
+
+
+def test_names_that_only_hold_a_side_are_nobodys_mirror_image() -> None:
+    RandFlip().of(Labels((Label("cleft", (1,)), Label("bright", (2,)), Label("left", (3,)))))
+
+
 def test_regions_of_several_values_cannot_be_exchanged() -> None:
     parts = Labels((Label("left", (1, 2)), Label("right", (2,))))
     with pytest.raises(ValueError, match="one value each"):
