@@ -14,8 +14,8 @@ from medseg.pipeline.builder import BROKEN, Builder, hints_of
 from medseg.pipeline.source import Items, Table, plain
 from medseg.postprocess.relabel import Relabel
 from medseg.training import Augmentation
-from medseg.training.augmentation import RandFlip
 from medseg.training.sides import sided_pairs
+from medseg.training.spatial import RandFlip
 
 
 def check_whole(builder: Builder, root: Table) -> None:

@@ -18,7 +18,7 @@ from medseg.training.growth import Growth
 class Training(Step):
     """How a network is trained.
 
-    The budget is ``max_minutes`` of training (validation and reading included), or
+    The budget is ``max_minutes`` of training (validation included, reading the studies not), or
     ``max_epochs`` of ``batches`` each, whichever ends first; the learning rate follows the
     share of the budget that is spent. ``patch`` is in voxels of the preprocessed grid, two
     sides for a network on slices. The share ``foreground`` of each batch, in whole patches

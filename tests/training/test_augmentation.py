@@ -11,8 +11,8 @@ from monai import transforms
 
 from medseg.image import Label, Labels
 from medseg.training import AUGMENTATION
-from medseg.training.augmentation import RandElastic, RandFlip
 from medseg.training.sampling import Sampler
+from medseg.training.spatial import RandElastic, RandFlip
 from medseg.training.warping import bent, blurred
 
 SPACE = (21, 24, 18)
