@@ -135,7 +135,7 @@ class _Run:
 
     def _cases(self, studies: Sequence[Study]) -> list[Case]:
         """Preprocessed studies; where they are on disk, the first process makes them."""
-        waits = self.team.size > 1 and trainable(self.pipeline)[0].cache == "disk"
+        waits = self.team.size > 1 and trainable(self.pipeline)[0].cache != "memory"
         if waits and not self.team.leads:
             self.team.wait()
         cases = read_cases(self.pipeline, studies, self.shared, self.limit, self.watch)
