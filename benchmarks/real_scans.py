@@ -12,15 +12,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("MEDSEG_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
+from common import DATA, REPOSITORY, medseg
 
 
 @dataclass(frozen=True)
@@ -85,14 +81,6 @@ def folds_file(name: str, work: Path) -> Path:
     path = work / f"{name}.json"
     path.write_text(json.dumps(folds[name], indent=1))
     return path
-
-
-def medseg(*words: str | Path) -> None:
-    """Call the command; its failure ends the benchmark."""
-    print("medseg", *words, flush=True)
-    done = subprocess.run([sys.executable, "-m", "medseg", *map(str, words)], check=False)
-    if done.returncode not in (0, 1):
-        sys.exit(done.returncode)
 
 
 def work_through(one: Experiment, work: Path, minutes: float | None) -> Path:

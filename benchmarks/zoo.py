@@ -14,22 +14,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
+from common import DATA, REPOSITORY, measures, medseg
 from torch.utils.flop_counter import FlopCounterMode
 
 from medseg.models import MODELS, Network
 from medseg.pipeline import dump_pipeline, load_pipeline
 from medseg.training.growth import Growth
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("MEDSEG_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 PAGE = REPOSITORY / "docs/models.md"
 BEGIN, END = "<!-- zoo: made by benchmarks/zoo.py -->", "<!-- zoo ends -->"
 PIPELINES = {2: "hippocampus_slices.yaml", 3: "hippocampus.yaml"}
@@ -129,6 +126,7 @@ class Entry:
     name: str
     dims: int
     minutes: float
+    seed: int = 0
 
     @property
     def options(self) -> dict[str, Any]:
@@ -138,30 +136,13 @@ class Entry:
     @property
     def folder(self) -> str:
         """Where its training is kept."""
-        return f"{self.name}_{self.dims}d_{self.minutes:g}min"
+        seeded = f"_seed{self.seed}" if self.seed else ""
+        return f"{self.name}_{self.dims}d_{self.minutes:g}min{seeded}"
 
     def network(self) -> Network:
         """Its options as medseg has them."""
         network: Network = MODELS[self.name](spatial_dims=self.dims, **self.options)
         return network
-
-
-def run(words: list[str], log: Path) -> float:
-    """Call ``medseg``; the most memory it took, in GiB."""
-    with log.open("ab") as file:
-        place = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-m", "medseg", *words],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, file.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, file.fileno(), 2),
-            ],
-        )
-        _, status, usage = os.wait4(place, 0)
-    if os.waitstatus_to_exitcode(status) not in (0, 1):
-        raise RuntimeError(f"medseg {' '.join(words)} failed; see {log}")
-    return usage.ru_maxrss / 2**20
 
 
 def work_through(entry: Entry, work: Path) -> dict[str, Any]:
@@ -176,12 +157,12 @@ def work_through(entry: Entry, work: Path) -> dict[str, Any]:
     folds = DATA / "hippocampus/folds.json"
     where = ["--input", f"{DATA / 'hippocampus'}", "--folds", f"{folds}", "--fold", "1"]
     model, log = place / "model", place / "log.txt"
-    memory = run(["train", f"{place / 'pipeline.yaml'}", "--output", f"{model}", *where], log)
+    memory = medseg("train", place / "pipeline.yaml", "--output", model, *where, log=log)
     held_out = ["--input", f"{model}/held_out.csv", "--output", f"{place}/masks"]
     # Equal masks, but for rounding, in less time; in 2D, of many slices, no mirror images.
     faster = ["--set", "inference.0.engine=auto"]
     faster += ["--set", "inference.0.mirror=[]"] if entry.dims == 2 else []
-    run(["run", f"{model}", *held_out, *faster], log)
+    medseg("run", model, *held_out, *faster, log=log)
     card = json.loads((model / "card.json").read_text())
     parameters, gmacs = counted(entry)
     found = {
@@ -189,7 +170,7 @@ def work_through(entry: Entry, work: Path) -> dict[str, Any]:
         "dims": entry.dims,
         "minutes": entry.minutes,
         "options": entry.options,
-        "dice": dice_of(place / "masks/metrics.csv"),
+        "dice": {label: fmean(one.values()) for label, one in measures(place / "masks").items()},
         "parameters": parameters,
         "gmacs": gmacs,
         "iterations": card["iterations"],
@@ -207,7 +188,7 @@ def write_pipeline(entry: Entry, path: Path) -> None:
     (step,) = pipeline.inference
     assert pipeline.training is not None
     special = {"validate": 0, **TRAINING.get(entry.name, {})}
-    training = replace(pipeline.training, max_minutes=entry.minutes, **special)
+    training = replace(pipeline.training, max_minutes=entry.minutes, seed=entry.seed, **special)
     asked = replace(step, model=entry.network())
     whole = replace(pipeline, name=entry.folder, inference=(asked,), training=training)
     path.write_text(dump_pipeline(whole))
@@ -221,16 +202,6 @@ def counted(entry: Entry) -> tuple[int, float]:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(1, 1, *step.window))
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops() / 2e9
-
-
-def dice_of(table: Path) -> dict[str, float]:
-    """Mean Dice of each label over the studies."""
-    values: dict[str, list[float]] = {}
-    with table.open() as file:
-        for row in csv.DictReader(file):
-            if row["metric"] == "dice" and row["value"]:
-                values.setdefault(row["label"], []).append(float(row["value"]))
-    return {label: fmean(found) for label, found in values.items()}
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:

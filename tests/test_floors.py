@@ -28,6 +28,7 @@ MAY_BE_HEAVY = {
     *(f"inference/{name}.py" for name in ("decision", "engine", "engines", "exporting", "windows")),
     *(f"inference/{name}.py" for name in ("gaussian_sums", "lattice", "mean_field")),
     *(f"inference/{name}.py" for name in ("by_torch", "foresight", "ring", "transfer")),
+    "inference/probabilities.py",
     *(
         f"training/{name}.py"
         for name in ("learner", "loop", "objective", "sampling", "keeping", "team", "warping")

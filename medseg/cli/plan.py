@@ -46,7 +46,7 @@ def plan(data: Path, **options: Any) -> None:
     """
     from medseg.cli.progress import watching
     from medseg.run import verbs
-    from medseg.run.planning import Wish
+    from medseg.run.wishes import Wish
 
     names = [name.strip() for name in options["channels"].split(",") if name.strip()]
     wish = Wish(

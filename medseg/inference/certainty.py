@@ -25,21 +25,25 @@ def most_bits(labels: Labels) -> float:
     return log2(labels.channels) if labels.exclusive else float(labels.channels)
 
 
-def chances(scores: Scores, label: str, grid: Grid) -> Iterator[Slab]:
+def chances(scores: Scores, label: str, grid: Grid, temperature: float = 1.0) -> Iterator[Slab]:
     """The probability of one label on ``grid``; 0 outside the scores' field of view.
 
     Equal to interpolating all labels as the decision does. Raises KeyError for a label that the
     scores do not know.
     """
+    from medseg.inference.probabilities import probable
+
     place = scores.labels.entries.index(scores.labels[label]) + int(scores.labels.exclusive)
-    if scores.decision.scores == "probabilities":
+    if scores.decision.scores == "probabilities" and temperature == 1:
         # Each label is interpolated for itself, and no other is wanted.
         yield from _read(scores, scores.data[place : place + 1], grid, lambda slab: slab[0])
     else:
-        yield from _read(scores, scores.data, grid, lambda slab: _of(scores, slab)[place])
+        yield from _read(
+            scores, scores.data, grid, lambda slab: probable(slab, scores, temperature)[place]
+        )
 
 
-def entropy(scores: Scores, grid: Grid) -> Iterator[Slab]:
+def entropy(scores: Scores, grid: Grid, temperature: float = 1.0) -> Iterator[Slab]:
     """Shannon's entropy of each voxel in bits: 0 is certain, ``most_bits`` knows nothing.
 
     (Shannon 1948, doi:10.1002/j.1538-7305.1948.tb01338.x.) Of regions, which are decided one by
@@ -49,7 +53,9 @@ def entropy(scores: Scores, grid: Grid) -> Iterator[Slab]:
     def bits(slab: Tensor) -> Tensor:
         import torch
 
-        said = _of(scores, slab)
+        from medseg.inference.probabilities import probable
+
+        said = probable(slab, scores, temperature)
         found = torch.special.entr(said).sum(0)
         if not scores.labels.exclusive:
             found = found + torch.special.entr(1 - said).sum(0)
@@ -57,13 +63,6 @@ def entropy(scores: Scores, grid: Grid) -> Iterator[Slab]:
         return in_bits
 
     yield from _read(scores, scores.data, grid, bits)
-
-
-def _of(scores: Scores, slab: Tensor) -> Tensor:
-    """Probabilities (K, rows, Y, Z) of what was interpolated."""
-    if scores.decision.scores == "probabilities":
-        return slab.clamp(0, 1)
-    return slab.softmax(0) if scores.labels.exclusive else slab.sigmoid()
 
 
 def _read(

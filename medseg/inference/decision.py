@@ -208,7 +208,6 @@ def _oblique(
     scores: Tensor, matrix: NDArray[np.float64], rows: slice, shape: Sequence[int]
 ) -> Tensor:
     """Trilinear interpolation where no axis of the one grid runs along one of the other."""
-    sides = torch.tensor(scores.shape[1:], dtype=torch.float64, device=scores.device)
     turn = torch.from_numpy(matrix).to(scores.device)
     ranges = (range(rows.start, rows.stop), range(shape[1]), range(shape[2]))
     index = torch.stack(
@@ -218,17 +217,22 @@ def _oblique(
         ),
         -1,
     )
-    at = index @ turn[:3, :3].T + turn[:3, 3]
+    return sampled(scores, index @ turn[:3, :3].T + turn[:3, 3])
+
+
+def sampled(scores: Tensor, at: Tensor) -> Tensor:
+    """Scores (K, *at) by trilinear interpolation at voxel places ``at (..., 3)``."""
+    sides = torch.tensor(scores.shape[1:], dtype=torch.float64, device=scores.device)
     # grid_sample counts from -1 to 1 and names the fastest axis first.
     place = torch.where(sides > 1, 2 * at / (sides - 1).clamp(min=1) - 1, torch.zeros_like(at))
-    sampled = torch.nn.functional.grid_sample(
+    found = torch.nn.functional.grid_sample(
         scores[None].float(),
-        place.flip(-1)[None].float(),
+        place.flip(-1).reshape(1, -1, 1, 1, 3).float(),
         mode="bilinear",
         padding_mode="border",
         align_corners=True,
     )
-    return sampled[0]
+    return found[0].reshape(-1, *at.shape[:-1])
 
 
 def _winners(slab: Tensor, writes: Tensor, exclusive: bool) -> Tensor:

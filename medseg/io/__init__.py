@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medseg.io.reference import has_no_grid, read_label_values, read_labels, values_in
     from medseg.io.scan import Scan, digests_of, grid_of, read_scan
     from medseg.io.stream import sha256_of
-    from medseg.io.write import write_mask
+    from medseg.io.write import write_map, write_mask
 
 _HOMES = {
     "for_monai": ("monai_reader",),
@@ -37,7 +37,7 @@ _HOMES = {
     "reference": ("has_no_grid", "read_label_values", "read_labels", "values_in"),
     "scan": ("Scan", "digests_of", "grid_of", "read_scan"),
     "stream": ("sha256_of",),
-    "write": ("write_mask",),
+    "write": ("write_map", "write_mask"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -64,6 +64,7 @@ __all__ = [
     "values_in",
     "write_atomically",
     "write_label_table",
+    "write_map",
     "write_mask",
 ]
 

@@ -53,15 +53,21 @@ def write_mask(
 
 
 def write_map(
-    path: Path, maps: Sequence[NDArray[np.uint8]], geometry: Geometry, step: float
+    path: Path,
+    maps: Sequence[NDArray[np.uint8] | NDArray[np.uint16]],
+    geometry: Geometry,
+    step: float,
+    stacked: bool = False,
 ) -> str:
-    """Write numbers (X, Y, Z) that are multiples of ``step``, one a frame; the SHA-256.
+    """Write numbers (X, Y, Z) that are multiples of ``step``, one map after another; the SHA-256.
 
-    ``geometry`` is the place of the voxels. The file ends in ``.nii.gz``. Raises OutputError.
+    ``stacked`` gives a single map a fourth axis as well. ``geometry`` is the place of the voxels.
+    The file ends in ``.nii.gz``. Raises OutputError.
     """
-    dims = dims_of(geometry, len(maps))
-    header = header_bytes(geometry, dims, np.dtype(np.uint8), slope=step)
-    voxels = [np.ascontiguousarray(one.T).data for one in maps]
+    kind = maps[0].dtype
+    dims = (*maps[0].shape, len(maps)) if stacked else dims_of(geometry, len(maps))
+    header = header_bytes(geometry, dims, kind, slope=step)
+    voxels = [np.ascontiguousarray(one.T, kind.newbyteorder("<")).data for one in maps]
     return write_atomically(path, gzipped(b"".join([header, bytes(4), *voxels])))
 
 

@@ -1,7 +1,7 @@
 """Floor 4: the YAML, typed and checked, with complaints that name file, line and column."""
 
 from medseg.inference import Limits
-from medseg.pipeline.dumping import dump_pipeline, pipeline_digest, step_name
+from medseg.pipeline.dumping import dump_pipeline, pipeline_digest, said_options, step_name
 from medseg.pipeline.loading import (
     check_ready,
     load_labels,
@@ -9,10 +9,11 @@ from medseg.pipeline.loading import (
     load_site,
     pipeline_file,
 )
-from medseg.pipeline.parts import Input, Pipeline, Previous, Site, Within
+from medseg.pipeline.parts import Calibration, Input, Pipeline, Previous, Site, Within
 from medseg.pipeline.schema import json_schema
 
 __all__ = [
+    "Calibration",
     "Input",
     "Limits",
     "Pipeline",
@@ -27,5 +28,6 @@ __all__ = [
     "load_site",
     "pipeline_digest",
     "pipeline_file",
+    "said_options",
     "step_name",
 ]

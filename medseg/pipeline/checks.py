@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from medseg.image import Grid, LabelMap, Labels
-from medseg.inference import Threshold
+from medseg.inference import Slices, Threshold
 from medseg.inference.rule import Decision
 from medseg.pipeline.builder import BROKEN, Builder, hints_of
 from medseg.pipeline.source import Items, Table, plain
 from medseg.postprocess.relabel import Relabel
 from medseg.training import Augmentation
+from medseg.training.sides import sided_pairs
+from medseg.training.spatial import RandFlip
 
 
 def check_whole(builder: Builder, root: Table) -> None:
@@ -23,6 +25,7 @@ def check_whole(builder: Builder, root: Table) -> None:
     _one_network(builder, root)
     _relabelled(builder)
     _exchanged(builder)
+    _mirrored(builder)
 
 
 def _one_label(builder: Builder) -> None:
@@ -101,6 +104,25 @@ def _exchanged(builder: Builder) -> None:
                 step.of(labels)
             except (ValueError, KeyError) as error:
                 builder.complain(builder.places[at], at, str(error))
+
+
+def _mirrored(builder: Builder) -> None:
+    """What is trained here is not asked about mirror images that exchange its labels."""
+    labels = builder.built.get("labels")
+    if not isinstance(labels, Labels) or "training" not in builder.places:
+        return
+    pairs = sided_pairs(labels.names)
+    steps = [builder.built.get(at) for at in builder.built if re.fullmatch(r"inference\.\d+", at)]
+    if any(isinstance(step, Slices) and 0 in step.axes for step in steps):
+        for at, step in list(builder.built.items()):
+            if isinstance(step, RandFlip) and step.swap:
+                told = "swap: slices across axis 0 show no left and right, and are trained on too"
+                builder.complain(builder.places[at], at, told)
+    for at, axes in list(builder.built.items()):
+        if pairs and re.fullmatch(r"inference\.\d+\.mirror", at) and 0 in (axes or ()):
+            one, other = pairs[0]
+            message = f"mirror: along axis 0 {one!r} looks as {other!r} does; leave 0 out"
+            builder.complain(builder.places[at], at, message)
 
 
 def _name(item: Any) -> str:

@@ -28,8 +28,8 @@ _LIMITS = ("path", "reference", "memory_gib", "rois")
 _LATER = ("series", "missing_slices", "pet")
 _ORDER = (
     *("name", "description", "labels", "ignore", "input", "within", "preprocess", "previous"),
-    *("inference", "refine", "postprocess", "metrics", "quality", "instances", "probabilities"),
-    *("training", "output", "privacy", "deterministic"),
+    *("inference", "calibration", "refine", "postprocess", "metrics", "quality", "instances"),
+    *("probabilities", "training", "output", "privacy", "deterministic"),
 )
 _DECIDES = (
     *("labels", "input", "within", "preprocess", "previous", "inference", "refine"),
@@ -46,6 +46,12 @@ def dump_pipeline(pipeline: Pipeline, folder: Path | None = None) -> str:
     if pipeline.labels.ignore is not None:
         said["ignore"] = pipeline.labels.ignore
     return _yaml({key: said[key] for key in _ORDER if key in said})
+
+
+def said_options(thing: Any) -> dict[str, Any]:
+    """The options of a step, a network or a section that differ from their defaults."""
+    said: dict[str, Any] = _plain(thing, None)
+    return said
 
 
 def pipeline_digest(pipeline: Pipeline) -> str:
@@ -67,6 +73,9 @@ def _deciding(pipeline: Pipeline) -> dict[str, Any]:
     # Pipelines keep the digest they had before there was anything to refine.
     if not pipeline.refine:
         del said["refine"]
+    elif pipeline.calibration.temperature != 1:
+        # What is refined is what networks were sure of.
+        said["calibration"] = _fingerprint(pipeline.calibration)
     if pipeline.previous is None:
         del said["previous"]
     else:

@@ -46,11 +46,13 @@ class Output(ExportOptions):
 
     dicom_seg and rtstruct are written where the scan is DICOM; seg_nrrd is 3D Slicer's own; stl
     and ply are surfaces in mm; itksnap and slicer are tables of the labels' names and colours;
-    bids is a data set of derivatives.
+    bids is a data set of derivatives. With ``probabilities`` those of every label are written as
+    well, at the pipeline's temperature: a NIfTI of (X, Y, Z, labels) for each study.
     """
 
     path: Path | None = None
     formats: tuple[Format, ...] = ("nifti",)
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.formats)) != len(self.formats):
@@ -110,6 +112,23 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How sure the networks are to be taken to be (Guo et al. 2017, arXiv:1706.04599).
+
+    Scores before their softmax or sigmoid are divided by ``temperature`` wherever probabilities
+    are written, refined or averaged over a lesion: above 1 for networks that are too sure of
+    themselves, as most are. Which label is the likeliest does not change. ``medseg train --fold
+    all`` fits it to what was held out.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.temperature <= 100:
+            raise ValueError(f"temperature lies in [0.01, 100], not {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """From a scan to its mask: what ``medseg run`` does, in the order of its fields.
 
@@ -126,6 +145,7 @@ class Pipeline:
     within: Within | None = None
     preprocess: tuple[Step, ...] = ()
     previous: Previous | None = None
+    calibration: Calibration = Calibration()
     refine: tuple[Step, ...] = ()
     postprocess: tuple[Step, ...] = ()
     metrics: tuple[Step, ...] = (Dice(), Iou())
@@ -148,6 +168,11 @@ class Pipeline:
         if self.privacy.ids == "hash" and named:
             told = f"{' and '.join(sorted(named))} carry what the scan says of the patient"
             raise ValueError(f"privacy: {told}; take them out of output.formats")
+
+    @property
+    def keeps_scores(self) -> bool:
+        """Whether probabilities are wanted once the mask is decided."""
+        return self.probabilities is not None or self.output_options.probabilities
 
     @property
     def output_options(self) -> Output:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from medseg.image import Grid, LabelMap
 from medseg.image.box import Corner, box_around
 from medseg.inference import Scores
-from medseg.inference.certainty import chances, entropy, most_bits
-from medseg.io import Geometry
-from medseg.io.write import write_map
+from medseg.inference.certainty import Slab, chances, entropy, most_bits
+from medseg.io import Geometry, write_map
 from medseg.metrics import Measure, Probabilities
 from medseg.metrics.calibration import Forecasts
 
@@ -28,11 +27,13 @@ _STEPS = 255
 class Certainty:
     """A mask (X, Y, Z) and the scores that it was decided from, on a grid of their own.
 
+    Their probabilities are those at ``temperature``.
     Labels that post-processing has given other names are not known to the scores.
     """
 
     mask: LabelMap
     scores: Scores
+    temperature: float = 1.0
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -52,13 +53,16 @@ class Certainty:
         count = 2 if numbers is None else int(marked.max()) + 1
         total, voxels = np.zeros(count), np.zeros(count)
         part = marked[_slices(box)]
-        for rows, said in chances(self.scores, name, self.mask.grid.cropped(*box)):
+        for rows, said in self._chances(name, box):
             place = part[rows].ravel().astype(np.intp)
             total += np.bincount(place, said.ravel(), count)
             voxels += np.bincount(place, minlength=count)
         means = np.minimum(total[1:] / np.maximum(voxels[1:], 1), 1.0)
         rounded = [round(float(mean), 4) for mean in means]
         return rounded[0] if numbers is None else rounded
+
+    def _chances(self, name: str, box: tuple[Corner, Corner]) -> Iterator[Slab]:
+        return chances(self.scores, name, self.mask.grid.cropped(*box), self.temperature)
 
     def of_instances(self, name: str, numbers: NDArray[np.uint32]) -> list[float] | None:
         """The mean probability of each component of a label, from 1 on; None if not known."""
@@ -85,7 +89,7 @@ class Certainty:
         keep = np.ones(truth.shape, bool) if ignore is None else reference.data[inner] != ignore
         parts = [
             Forecasts.of(np.minimum(said[keep[rows]], 1), truth[rows][keep[rows]], asked.bins)
-            for rows, said in chances(self.scores, name, self.mask.grid.cropped(*box))
+            for rows, said in self._chances(name, box)
             if keep[rows].any()
         ]
         return Forecasts.total(parts)
@@ -118,7 +122,7 @@ def write_entropy(path: Path, frames: Sequence[Certainty], geometry: Geometry | 
     maps = []
     for one in frames:
         found = np.zeros(one.mask.grid.shape, np.uint8)
-        for rows, bits in entropy(one.scores, one.mask.grid):
+        for rows, bits in entropy(one.scores, one.mask.grid, one.temperature):
             found[rows] = np.minimum(np.rint(bits / step), _STEPS)
         maps.append(found)
     write_map(path, maps, geometry or Geometry.of(frames[0].mask.grid), step)

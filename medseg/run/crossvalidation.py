@@ -2,57 +2,51 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from medseg.errors import PipelineError
 from medseg.inference import Slices, SlidingWindow
+from medseg.inference.probabilities import Likelihood
 from medseg.io import sha256_of, write_atomically
 from medseg.io.layouts_files import id_of
-from medseg.pipeline import Pipeline, Site, dump_pipeline, load_pipeline
+from medseg.metrics.statistics import RESAMPLES, describe
+from medseg.pipeline import Calibration, Pipeline, Site, dump_pipeline, load_pipeline
+from medseg.run.audit import Audit
+from medseg.run.card import data_of, described, write_card
 from medseg.run.cases import sound
-from medseg.run.events import Note, Watch, unheard
+from medseg.run.choosing import Choice, Pair, chosen
+from medseg.run.events import Note, StageStarted, Watch, unheard
 from medseg.run.folder import held
-from medseg.run.folds import folds_of, roll
-from medseg.run.model_folder import INTENDED_USE, WEIGHTS, ModelFolder, flagging
-from medseg.run.predict import predict
-from medseg.run.records import versions
+from medseg.run.folds import Roll, folds_of, roll
+from medseg.run.held_out import HeldOut, Row, held_out
+from medseg.run.model_folder import WEIGHTS, ModelFolder, flagging
 from medseg.run.site import limits_of
+from medseg.run.statistics import write_json
 from medseg.run.tables import csv_bytes
 from medseg.run.train import Options, TrainSummary, train
 from medseg.run.validation import trainable
 from medseg.step import Step
 from medseg.training.team import team_size
 
-_DRAWS = 2000
+Measures = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""By label and metric: how many studies and patients, mean, median, SD, interval of the mean."""
 
 
 @dataclass(frozen=True)
 class FoldsSummary:
     """The ensemble's folder, each fold's training, and what was measured on held-out studies.
 
-    ``pooled`` is by label and metric: mean, its bootstrap interval, and how many studies.
+    ``pooled`` is over all folds, after the post-processing that was ``chosen``.
     """
 
     model: Path
     folds: Mapping[str, TrainSummary]
-    pooled: Mapping[str, Mapping[str, Mapping[str, Any]]]
-
-
-@dataclass(frozen=True)
-class _Row:
-    fold: str
-    study: str
-    label: str
-    metric: str
-    value: float | None
-    reason: str | None
+    pooled: Measures
+    chosen: Choice
+    temperature: float
 
 
 def train_folds(
@@ -66,109 +60,176 @@ def train_folds(
     """Train a model for every fold, segment what each held out, and write the ensemble.
 
     ``model`` becomes a folder that ``medseg run`` takes, with a folder of each fold in it, and
-    cross_validation.csv and .json. A budget is that of one fold. Folds that are finished are
+    cross_validation.csv and .json. What was held out chooses the post-processing and the
+    temperature of probabilities. A budget is that of one fold. Folds that are finished are
     not trained again. Raises what ``train`` does.
     """
     if team_size() > 1:
         told = "torchrun trains one fold at a time: give --fold a name, not 'all'"
         raise PipelineError("E_CONFIG", told)
-    recipe, _ = trainable(pipeline)
     site = site or Site()
     with held(model):
         found = sound(pipeline, model, limits_of(site).memory_gib, True, unheard)
-        folds = folds_of(roll(found.studies, recipe, found.values), recipe)
-        places = {fold: model / id_of(f"fold_{fold}") for fold in folds}
+        run = _Folds(pipeline, model, site, found, watch)
+        done = run.trained(options or Options())
+        outs = [held_out(fold, run.places[fold], site, watch) for fold in done]
+        return run.finished(done, outs)
+
+
+@dataclass(frozen=True)
+class _Folds:
+    pipeline: Pipeline
+    model: Path
+    site: Site
+    found: Audit
+    watch: Watch
+
+    @property
+    def _roll(self) -> Roll:
+        recipe, _ = trainable(self.pipeline)
+        return roll(self.found.studies, recipe, self.found.values)
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """The folder of each fold."""
+        folds = folds_of(self._roll, trainable(self.pipeline)[0])
+        return {fold: self.model / id_of(f"fold_{fold}") for fold in folds}
+
+    def trained(self, options: Options) -> dict[str, TrainSummary]:
+        """Every fold, trained."""
+        shared, places = replace(options, shared=self.model), self.places
         done: dict[str, TrainSummary] = {}
-        rows: list[_Row] = []
-        shared = replace(options or Options(), shared=model)
         for fold, place in places.items():
-            watch(Note(f"fold {fold}, {len(done) + 1} of {len(folds)}"))
-            done[fold] = train(pipeline, place, site, fold=fold, options=shared, watch=watch)
-            rows += _held_out(fold, place, site, watch)
-        pooled = _pooled(rows, recipe.seed)
-        _write_measures(model, rows, pooled)
-        _write_ensemble(model, pipeline, places, pooled)
-    return FoldsSummary(model, done, pooled)
+            self.watch(Note(f"fold {fold}, {len(done) + 1} of {len(places)}"))
+            done[fold] = train(
+                self.pipeline, place, self.site, fold=fold, options=shared, watch=self.watch
+            )
+        return done
 
-
-def _held_out(fold: str, place: Path, site: Site, watch: Watch) -> Iterator[_Row]:
-    """What the fold's model says of the studies that it has not seen."""
-    trained = load_pipeline(place)
-    where = replace(trained.input, path=place / "held_out.csv", reference=None)
-    asked = replace(trained, input=where, output=place / "held_out")
-    summary = predict(asked, site, watch=watch)
-    for outcome in summary.outcomes:
-        for one in outcome.record.get("metrics", []):
-            measure = (one["label"], one["metric"], one["value"], one["reason"])
-            yield _Row(fold, outcome.name, *measure)
-
-
-def _pooled(rows: Sequence[_Row], seed: int) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
-    values: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        if row.value is not None:
-            values.setdefault(row.label, {}).setdefault(row.metric, []).append(row.value)
-    return {
-        label: {metric: interval(found, seed) for metric, found in metrics.items()}
-        for label, metrics in values.items()
-    }
-
-
-def interval(values: Sequence[float], seed: int) -> Mapping[str, Any]:
-    """Mean, 95 % interval of it by bootstrap over studies (Efron 1979), and how many; 1 or more."""
-    found = np.asarray(values, float)
-    chance = np.random.default_rng([seed, 17])
-    means = found[chance.integers(found.size, size=(_DRAWS, found.size))].mean(1)
-    low, high = np.percentile(means, (2.5, 97.5)).tolist()
-    return {"mean": fmean(values), "low": low, "high": high, "n": found.size}
-
-
-def _write_measures(model: Path, rows: Sequence[_Row], pooled: Mapping[str, Any]) -> None:
-    columns = ["fold", "study", "label", "metric", "value", "reason"]
-    cells = [(r.fold, r.study, r.label, r.metric, r.value, r.reason) for r in rows]
-    write_atomically(model / "cross_validation.csv", csv_bytes(columns, cells))
-    folds: dict[str, Any] = {}
-    for fold in dict.fromkeys(row.fold for row in rows):
-        own = _pooled([row for row in rows if row.fold == fold], 0)
-        folds[fold] = {
-            label: {metric: one["mean"] for metric, one in metrics.items()}
-            for label, metrics in own.items()
+    def finished(self, done: dict[str, TrainSummary], outs: Sequence[HeldOut]) -> FoldsSummary:
+        """Choose, measure and write, from what was held out."""
+        choice, likelihood = self._choice(outs), self._likelihood(outs)
+        rows = [row for one in outs for row in one.rows(choice.steps)]
+        pooled = self._described(rows)
+        sure = _calibration(likelihood)
+        said = {
+            "interval": f"95 % of {RESAMPLES} bootstrap means, drawn by patient",
+            "pooled": pooled,
+            "folds": {
+                one.fold: self._described([row for row in rows if row.fold == one.fold])
+                for one in outs
+            },
+            "postprocess": {"why": choice.why, "without": choice.before, "with": choice.after},
+            "calibration": sure,
         }
-    said = {"pooled": pooled, "folds": folds}
-    write_atomically(model / "cross_validation.json", (json.dumps(said, indent=1) + "\n").encode())
+        columns = ["fold", "study", "label", "metric", "value", "reason"]
+        cells = [(r.fold, r.study, r.label, r.metric, r.value, r.reason) for r in rows]
+        write_atomically(self.model / "cross_validation.csv", csv_bytes(columns, cells))
+        write_json(self.model / "cross_validation.json", said)
+        steps = (*outs[0].pipeline.postprocess, *choice.steps) if outs else ()
+        self._write_ensemble(steps, choice, sure)
+        self._write_card(said)
+        return FoldsSummary(self.model, done, pooled, choice, likelihood.temperature)
+
+    def _choice(self, outs: Sequence[HeldOut]) -> Choice:
+        def pairs() -> Iterator[Pair]:
+            for one in outs:
+                yield from one.pairs()
+
+        self.watch(StageStarted("choosing post-processing by what was held out"))
+        choice = chosen(pairs, self.pipeline.labels, outs[0].own if outs else ())
+        if choice.dropped:
+            self.watch(Note("the pipeline's post-processing lowers the Dice and is left out"))
+        return choice
+
+    def _likelihood(self, outs: Sequence[HeldOut]) -> Likelihood:
+        self.watch(StageStarted("calibrating by what was held out"))
+        return Likelihood.total(one.likelihood(self.site) for one in outs)
+
+    def _described(self, rows: Sequence[Row]) -> Measures:
+        """Means with intervals, patients being the groups of the folds."""
+        groups = self._roll.groups
+        values: dict[str, dict[str, dict[str, float]]] = {}
+        for row in rows:
+            if row.value is not None:
+                values.setdefault(row.label, {}).setdefault(row.metric, {})[row.study] = row.value
+
+        def told(found: Mapping[str, float]) -> dict[str, Any]:
+            patients = [groups.get(study, study) for study in found]
+            return asdict(describe([*found.values()], patients))
+
+        return {
+            label: {metric: told(found) for metric, found in metrics.items()}
+            for label, metrics in values.items()
+        }
+
+    def _write_ensemble(
+        self, steps: tuple[Step, ...], choice: Choice, sure: Mapping[str, Any]
+    ) -> None:
+        """The pipeline with every fold's network, averaged; trained it cannot be as one."""
+        _, step = trainable(self.pipeline)
+        bare = ModelFolder(self.model, self.pipeline, step).described()
+        networks: list[Step] = []
+        for place in self.places.values():
+            # A network may have grown, so each fold says itself what it has.
+            own = load_pipeline(place).inference
+            first = next(one for one in own if isinstance(one, SlidingWindow | Slices))
+            networks.append(replace(first, weights=Path(place.name) / WEIGHTS))
+        whole = replace(
+            bare,
+            inference=tuple(networks),
+            calibration=Calibration(sure["temperature"]),
+            postprocess=steps,
+            training=None,
+        )
+        text = _with_reasons(dump_pipeline(flagging(whole, self._seen_ml)), choice, sure)
+        write_atomically(self.model / "pipeline.yaml", text.encode())
+
+    @property
+    def _seen_ml(self) -> dict[str, tuple[float, float]]:
+        """The least and the most of each label in what any fold trained on."""
+        seen: dict[str, tuple[float, float]] = {}
+        for place in self.places.values():
+            for name, (low, high) in load_pipeline(place).quality.volumes_ml.items():
+                least, most = seen.get(name, (low, high))
+                seen[name] = (min(low, least), max(high, most))
+        return seen
+
+    def _write_card(self, said: Mapping[str, Any]) -> None:
+        _, step = trainable(self.pipeline)
+        places = self.places
+        card = {
+            **described(ModelFolder(self.model, self.pipeline, step).described(), step),
+            "data": data_of(self.pipeline, self.found.studies, self.found.values),
+            "folds": {fold: place.name for fold, place in places.items()},
+            "volumes_ml": {name: list(volumes) for name, volumes in self._seen_ml.items()},
+            "cross_validation": said["pooled"],
+            "postprocess": said["postprocess"],
+            "calibration": said["calibration"],
+            "weights_sha256": {fold: sha256_of(place / WEIGHTS) for fold, place in places.items()},
+        }
+        write_card(self.model, card)
 
 
-def _write_ensemble(
-    model: Path, pipeline: Pipeline, places: Mapping[str, Path], pooled: Mapping[str, Any]
-) -> None:
-    """The pipeline with every fold's network, averaged; trained it cannot be as one."""
-    _, step = trainable(pipeline)
-    bare = ModelFolder(model, pipeline, step).described()
-    steps: list[Step] = []
-    seen: dict[str, tuple[float, float]] = {}
-    for place in places.values():
-        # A network may have grown, so each fold says itself what it has.
-        fold = load_pipeline(place)
-        own = next(one for one in fold.inference if isinstance(one, SlidingWindow | Slices))
-        steps.append(replace(own, weights=Path(place.name) / WEIGHTS))
-        for name, (low, high) in fold.quality.volumes_ml.items():
-            least, most = seen.get(name, (low, high))
-            seen[name] = (min(low, least), max(high, most))
-    whole = flagging(replace(bare, inference=tuple(steps), training=None), seen)
-    text = dump_pipeline(whole)
-    write_atomically(model / "pipeline.yaml", text.encode())
-    card = {
-        "name": pipeline.name,
-        "description": pipeline.description,
-        "intended_use": INTENDED_USE,
-        "labels": {label.name: list(label.values) for label in pipeline.labels},
-        "channels": list(pipeline.input.channels),
-        "network": step.model.name,
-        "folds": {fold: place.name for fold, place in places.items()},
-        "volumes_ml": {name: list(volumes) for name, volumes in seen.items()},
-        "cross_validation": pooled,
-        "weights_sha256": {fold: sha256_of(place / WEIGHTS) for fold, place in places.items()},
-        "versions": dict(versions()),
+def _calibration(found: Likelihood) -> dict[str, Any]:
+    best = found.temperature
+    return {
+        "temperature": best,
+        "nll": found.mean_at(best),
+        "nll_without": found.mean_at(1.0),
+        "voxels": found.voxels,
     }
-    text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(model / "card.json", text.encode())
+
+
+def _with_reasons(text: str, choice: Choice, sure: Mapping[str, Any]) -> str:
+    """The pipeline's text with a comment above what was chosen."""
+    told = {
+        "postprocess:": choice.why,
+        "calibration:": "Fitted to held-out voxels: their negative log-likelihood is"
+        f" {sure['nll']:.5f} with it and {sure['nll_without']:.5f} without.",
+    }
+    lines = []
+    for line in text.splitlines():
+        lines += [f"# {why}" for key, why in told.items() if line.startswith(key)]
+        lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -71,7 +71,10 @@ def instances_of(
     reference: LabelMap | None,
     sure: Certainty | None = None,
 ) -> list[dict[str, Any]]:
-    """The lesions of a study as its pipeline asks for them; StudyError E_NDIM for a series."""
+    """The lesions of a study as its pipeline asks for them; StudyError E_NDIM for a series.
+
+    ``sure`` gives predicted lesions a confidence.
+    """
     if len(masks) > 1:
         raise StudyError("E_NDIM", "instances are of a 3D mask, not of a series", study)
     return instance_rows(masks[0], reference, asked.rule, asked.labels or (), sure)

@@ -18,6 +18,7 @@ from medseg.io import (
     grid_of,
     read_scan,
     write_label_table,
+    write_map,
     write_mask,
 )
 from medseg.pipeline import Pipeline, Site
@@ -28,6 +29,8 @@ from medseg.run.judging import Judge
 from medseg.run.privacy import Names
 from medseg.run.records import (
     Record,
+    probabilities_path,
+    probabilities_stand,
     read_record,
     still_stands,
     versions,
@@ -95,6 +98,7 @@ class Job:
         old = read_record(self.output, study.name)
         path = inside(self.output, mask_path(self.output, study.name))
         stands = still_stands(old, study, self.pipeline, self.digest, path)
+        stands &= probabilities_stand(old, self.pipeline, self.output)
         if stands and not self.overwrite:
             return Fetched(old=old)
         check_exports(study, self.pipeline)
@@ -102,9 +106,12 @@ class Job:
         self._check_room(study)
         with clock.stage("read"):
             scan = read_scan(study, self._options)
-        if len(scan.frames) > 1 and wanted_formats(self.pipeline):
+        told = self.pipeline.output_options
+        if len(scan.frames) > 1 and (wanted_formats(self.pipeline) or told.probabilities):
             raise StudyError(
-                "E_NDIM", "a series of frames is written as NIfTI only; take out output.formats"
+                "E_NDIM",
+                "a series of frames is written as masks in NIfTI only; take out output.formats"
+                " and output.probabilities",
             )
         # Another pipeline's network is asked in the thread of this one's.
         if len(scan.frames) == 1 and self.pipeline.within is None:
@@ -161,6 +168,7 @@ class Job:
             write_label_table(path.parent / "dseg.tsv", masks[0].labels)
             formats = wanted_formats(self.pipeline)
             exports = exported(formats, masks[0], study, self.pipeline, self.output)
+            told = self._probabilities(study, made)
         with clock.stage("metrics"):
             judged, more = self._judge.said(study, masks, made.geometry, made.frames)
         cautions = (*self.cautions, *made.cautions, *more)
@@ -172,6 +180,7 @@ class Job:
             "inputs": self.names.inputs(made.digests),
             "mask": {"file": f"masks/{path.name}", "sha256": sha256},
             "exports": exports,
+            **told,
             "grid": _described(masks[0].grid),
             "labels": {label.name: list(label.values) for label in masks[0].labels},
             "volumes_ml": volumes_of(masks),
@@ -182,6 +191,25 @@ class Job:
         }
         write_record(self.output, record)
         return record
+
+    def _probabilities(self, study: Study, made: Answered) -> Record:
+        """Write them, where they were asked for; what the record says of them."""
+        scores = made.frames[0].scores
+        if scores is None or not self.pipeline.output_options.probabilities:
+            return {}
+        from medseg.inference.probabilities import SURE, probabilities_on
+
+        grid, temperature = made.masks[0].grid, made.frames[0].temperature
+        shares = probabilities_on(scores, grid, temperature)
+        path = inside(self.output, probabilities_path(self.output, study.name))
+        geometry = made.geometry or Geometry.of(grid)
+        said = {
+            "file": f"{path.parent.name}/{path.name}",
+            "sha256": write_map(path, shares, geometry, 1 / SURE, stacked=True),
+            "labels": list(self.pipeline.labels.names),
+            "temperature": self.pipeline.calibration.temperature,
+        }
+        return {"probabilities": said}
 
     @property
     def names(self) -> Names:

@@ -37,7 +37,8 @@ class Judge:
 
         ``frames`` are what the masks were made as, with their scores where these were kept.
         """
-        sure = [Certainty(one.mask, one.scores) for one in frames if one.scores is not None]
+        kept = [(one.mask, one.scores, one.temperature) for one in frames]
+        sure = [Certainty(mask, scores, t) for mask, scores, t in kept if scores is not None]
         reference, cautions = self._reference(study, masks)
         comparison = None if reference is None else Comparison(masks[0], reference)
         asked_for = self.pipeline.metrics if comparison is not None else ()

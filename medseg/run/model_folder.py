@@ -18,9 +18,9 @@ from medseg.models import Network
 from medseg.models.checkpoint import weights_file
 from medseg.models.growth import Growing
 from medseg.pipeline import Pipeline, dump_pipeline
+from medseg.run.card import described, write_card
 from medseg.run.folds import Split
 from medseg.run.overlays import Panel, overlays_png
-from medseg.run.records import versions
 from medseg.run.tables import csv_bytes
 from medseg.training import Training
 from medseg.training.growth import Grown, growth_csv
@@ -34,7 +34,16 @@ _FREE: Mapping[str, Any] = {
     in ("patience", "validate", "validate_minutes", "validate_epochs", "checkpoint_minutes")
 }
 """What of a recipe may change before a training goes on, as it is when nothing is said."""
-INTENDED_USE = "Research. Not a medical device; not for diagnosis or treatment."
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a training ended: its minutes and steps, Dice by label, and how the network grew."""
+
+    minutes: float
+    iterations: int
+    dice: Mapping[str, float | None]
+    grown: Sequence[Grown] = ()
 
 
 @dataclass(frozen=True)
@@ -149,40 +158,26 @@ class ModelFolder:
         if panels and find_spec("matplotlib") is not None:
             write_atomically(self.path / "overlays.png", overlays_png(panels, self.pipeline.labels))
 
-    def finish(
-        self,
-        parts: Split,
-        minutes: float,
-        iterations: int,
-        dice: Mapping[str, float | None],
-        grown: Sequence[Grown] = (),
-    ) -> None:
-        """Write the card: what it is for, what it was trained on, how well it did."""
+    def finish(self, parts: Split, data: Mapping[str, Any], ended: Ended) -> None:
+        """Write the card; ``data`` is what it says of the studies that were learnt from."""
         card = {
-            "name": self.pipeline.name,
-            "description": self.pipeline.description,
-            "intended_use": INTENDED_USE,
-            "labels": {
-                label.name: list(label.values) if len(label.values) > 1 else label.values[0]
-                for label in self.pipeline.labels
-            },
-            "channels": list(self.pipeline.input.channels),
-            "network": self.step.model.name,
-            **self._growth(grown),
+            **described(self.described(), self.step),
+            "data": data,
+            **self._growth(ended.grown),
             "trained_on": len(parts.trained_on),
             "volumes_ml": {name: list(seen) for name, seen in self.seen_ml.items()},
             "held_out": list(parts.held_out),
             "validated_on": list(parts.validated),
             "validation_dice": {
-                name: None if value is None else round(value, 4) for name, value in dice.items()
+                name: None if value is None else round(value, 4)
+                for name, value in ended.dice.items()
             },
-            "minutes": round(minutes, 2),
-            "iterations": iterations,
+            "minutes": round(ended.minutes, 2),
+            "iterations": ended.iterations,
             "started_from_sha256": self._begun_from(),
             "weights_sha256": sha256_of(self.path / WEIGHTS),
-            "versions": dict(versions()),
         }
-        write_atomically(self.path / "card.json", _json(card))
+        write_card(self.path, card)
 
 
 def flagging(pipeline: Pipeline, seen_ml: Mapping[str, tuple[float, float]]) -> Pipeline:

@@ -17,7 +17,8 @@ from medseg.run.audit import Audit, Where, audit
 from medseg.run.events import Watch, unheard
 from medseg.run.examination import labels_of_values
 from medseg.run.fingerprint import Fingerprint, fingerprint
-from medseg.run.planning import Chosen, Plan, Wish, planned
+from medseg.run.planning import Plan, planned
+from medseg.run.wishes import Chosen, Wish
 
 _WIDTH = 96
 _MOST_LABELS = 256

@@ -92,8 +92,28 @@ def judged_by(study: Study, pipeline: Pipeline) -> dict[str, str | None]:
         "instances": repr(pipeline.instances) if pipeline.instances else "",
     }
     # Records keep what they had before probabilities could be asked for.
-    kept = {"probabilities": repr(pipeline.probabilities)} if pipeline.probabilities else {}
-    return {**said, **kept}
+    if not pipeline.keeps_scores:
+        return said
+    temperature = f" at temperature {pipeline.calibration.temperature:g}"
+    return {**said, "probabilities": repr(pipeline.probabilities) + temperature}
+
+
+def probabilities_path(output: Path, study: str) -> Path:
+    """Where a study's probabilities lie in an output folder."""
+    return output / "probabilities" / f"{study}.nii.gz"
+
+
+def probabilities_stand(record: Record | None, pipeline: Pipeline, output: Path) -> bool:
+    """Whether the probabilities that a pipeline asks for are those that the record speaks of."""
+    if not pipeline.output_options.probabilities:
+        return True
+    said = (record or {}).get("probabilities", {})
+    if said.get("temperature") != pipeline.calibration.temperature:
+        return False
+    try:
+        return bool(sha256_of(output / said["file"]) == said["sha256"])
+    except (OSError, KeyError, MedsegError):
+        return False
 
 
 def still_stands(
@@ -110,7 +130,7 @@ def still_stands(
     try:
         if sha256_of(mask) != record["mask"]["sha256"]:
             return False
-        if pipeline.probabilities and record.get("judged_by") != judged_by(study, pipeline):
+        if pipeline.keeps_scores and record.get("judged_by") != judged_by(study, pipeline):
             return False
         inputs = Names.of(pipeline).inputs(digests_of(study, pipeline.input))
         return bool(inputs == record["inputs"])

@@ -11,6 +11,7 @@ from medseg.inference.limits import GIB
 from medseg.pipeline import Pipeline
 
 _FLOAT = 4
+_SHARE = 2
 
 
 def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Asked | None:
@@ -18,7 +19,7 @@ def streamed(pipeline: Pipeline, source: Grid, target: Grid) -> Asked | None:
     from medseg.inference.decision import Painting
 
     step = pipeline.inference[0]
-    alone = len(pipeline.inference) == 1 and not pipeline.refine and not pipeline.probabilities
+    alone = len(pipeline.inference) == 1 and not pipeline.refine and not pipeline.keeps_scores
     fits = alone and isinstance(step, Asked) and Painting.possible(source, target, pipeline.labels)
     return step if fits and isinstance(step, Asked) else None
 
@@ -81,9 +82,11 @@ def _parts(channels: int, seen: Grid, scan: Grid, pipeline: Pipeline) -> dict[st
         # and some more of each voxel.
         copies = 3 * labels.channels + 32 if pipeline.refine else 2 * labels.channels
         parts["probabilities"] = _FLOAT * copies * prod(seen.shape)
-        if pipeline.probabilities:
+        if pipeline.keeps_scores:
             # Those of the study before are judged while this one is segmented.
             parts["probabilities kept"] = _FLOAT * labels.channels * prod(seen.shape)
+    if pipeline.output_options.probabilities:
+        parts["probabilities of the scan"] = _SHARE * len(labels) * prod(scan.shape)
     return parts
 
 

@@ -51,14 +51,16 @@ class Clock:
 class Segmentation:
     """A mask on the scan's own grid, the seconds of each stage, and what should be known.
 
-    ``scores`` are kept where the pipeline asks for ``probabilities``; ``agreement`` is by label
-    the mean Dice of all pairs of networks, before they were averaged.
+    ``scores`` are kept where the pipeline asks for probabilities, which are those at
+    ``temperature``; ``agreement`` is by label the mean Dice of all pairs of networks, before they
+    were averaged.
     """
 
     mask: LabelMap
     seconds: Mapping[str, float]
     cautions: tuple[Caution, ...] = ()
     scores: Scores | None = None
+    temperature: float = 1.0
     agreement: Mapping[str, float | None] = field(default_factory=dict)
 
 
@@ -83,6 +85,7 @@ def answered(
     image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits = EVERYTHING
 ) -> Segmentation:
     """The second half of ``segment``: from the preprocessed ``image`` to a mask on ``grid``."""
+    check_room(image.channels, image.grid, grid, pipeline, limits)
     made = _decided(image, grid, pipeline, clock, limits)
     with clock.stage("postprocess"):
         mask = through(pipeline.postprocess, made.mask)
@@ -92,29 +95,46 @@ def answered(
     return replace(made, mask=mask, cautions=cautions)
 
 
+def scored(
+    image: Volume, pipeline: Pipeline, clock: Clock | None = None, limits: Limits = EVERYTHING
+) -> Scores:
+    """What the networks say of a preprocessed image together, refined where that is asked for."""
+    return _scored(image, pipeline, clock or Clock(), limits)[0]
+
+
 def _decided(
     image: Volume, grid: Grid, pipeline: Pipeline, clock: Clock, limits: Limits
 ) -> Segmentation:
     """The mask on ``grid``: streamed where one network says all, else from the whole of scores."""
-    labels = pipeline.labels
-    check_room(image.channels, image.grid, grid, pipeline, limits)
     step = streamed(pipeline, image.grid, grid)
     if step is not None:
         with clock.stage("inference"):
             mask, cautions = step.decided_on(
-                image, labels, grid, lambda: clock.stage("decision"), limits
+                image, pipeline.labels, grid, lambda: clock.stage("decision"), limits
             )
         return Segmentation(mask, clock.seconds, cautions)
+    scores, agreed = _scored(image, pipeline, clock, limits)
+    with clock.stage("decision"):
+        mask = scores.decided_on(grid)
+    kept = replace(scores, data=scores.data.cpu()) if pipeline.keeps_scores else None
+    # What was refined has its temperature already.
+    temperature = 1.0 if pipeline.refine else pipeline.calibration.temperature
+    return Segmentation(mask, clock.seconds, scores.cautions, kept, temperature, agreed)
+
+
+def _scored(
+    image: Volume, pipeline: Pipeline, clock: Clock, limits: Limits
+) -> tuple[Scores, Mapping[str, float | None]]:
     with clock.stage("inference"):
         scores, agreed = _averaged(image, pipeline, limits)
     if pipeline.refine:
+        from medseg.inference.probabilities import calibrated
+
         with clock.stage("refine"):
+            scores = calibrated(scores, pipeline.calibration.temperature)
             for better in pipeline.refine:
                 scores = better(scores, image)
-    with clock.stage("decision"):
-        mask = scores.decided_on(grid)
-    kept = None if pipeline.probabilities is None else replace(scores, data=scores.data.cpu())
-    return Segmentation(mask, clock.seconds, scores.cautions, kept, agreed)
+    return scores, agreed
 
 
 def _averaged(
@@ -165,7 +185,8 @@ def prepared(
 def _bare(path: Path) -> Pipeline:
     """A pipeline within another, of which the mask alone is wanted."""
     inner = load_pipeline(path)
-    return replace(inner, probabilities=None, quality=replace(inner.quality, agreement=None))
+    quality = replace(inner.quality, agreement=None)
+    return replace(inner, probabilities=None, output=None, quality=quality)
 
 
 def _joined(image: Volume, scan: Volume, previous: Previous) -> tuple[Volume, tuple[Caution, ...]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,12 +17,13 @@ from medseg.models.device import densely, device_named
 from medseg.models.weights import load_weights
 from medseg.pipeline import Pipeline, Site
 from medseg.run.board import Board
+from medseg.run.card import data_of
 from medseg.run.cases import read_cases, sound
 from medseg.run.events import EpochDone, Note, StepDone, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.folds import Split, roll, split
 from medseg.run.growth import check_growth, grower, sized
-from medseg.run.model_folder import ModelFolder
+from medseg.run.model_folder import Ended, ModelFolder
 from medseg.run.site import limits_of, settled
 from medseg.run.validation import Asking, Dices, dice_of, trainable
 from medseg.training import Training
@@ -123,7 +125,9 @@ class _Run:
         learner = _learner(self.pipeline, folder.step, recipe, self.team, self.watch)
         loop = self._loop(folder, asked.digests(parts), (learner, sampler, grows), checked)
         loop.run()
-        return self._finished(folder, parts, loop)
+        data = [studies[name] for name in parts.trained_on]
+        told = data_of(self.pipeline, data, found.values) if self.team.leads else {}
+        return self._finished(folder, parts, loop, told)
 
     @property
     def shared(self) -> Path:
@@ -132,7 +136,7 @@ class _Run:
 
     def _cases(self, studies: Sequence[Study]) -> list[Case]:
         """Preprocessed studies; where they are on disk, the first process makes them."""
-        waits = self.team.size > 1 and trainable(self.pipeline)[0].cache == "disk"
+        waits = self.team.size > 1 and trainable(self.pipeline)[0].cache != "memory"
         if waits and not self.team.leads:
             self.team.wait()
         cases = read_cases(self.pipeline, studies, self.shared, self.limit, self.watch)
@@ -176,13 +180,15 @@ class _Run:
         )
         return loop
 
-    def _finished(self, folder: ModelFolder, parts: Split, loop: Loop) -> TrainSummary:
+    def _finished(
+        self, folder: ModelFolder, parts: Split, loop: Loop, data: Mapping[str, Any]
+    ) -> TrainSummary:
         minutes, iterations, dice = loop.seconds / 60, loop.learner.iteration, loop.dice
         if self.team.leads:
             now = _now(folder, loop.grower)
             now.write_pipeline()
             grown = loop.grower.rows if loop.grower else ()
-            now.finish(parts, minutes, iterations, dice, grown)
+            now.finish(parts, data, Ended(minutes, iterations, dice, grown))
         self.team.wait()
         return TrainSummary(self.model, parts, minutes, iterations, dice)
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from medseg.run.export import Target
     from medseg.run.exported import ExportSummary
     from medseg.run.plan import PlanSummary
-    from medseg.run.planning import Wish
     from medseg.run.predict import RunSummary
     from medseg.run.train import TrainSummary
+    from medseg.run.wishes import Wish
 
 Named = str | Path
 _USUAL = ("dice", "iou", "volume_difference", "hd95", "assd", "nsd")

@@ -18,15 +18,15 @@ from medseg.training.growth import Growth
 class Training(Step):
     """How a network is trained.
 
-    The budget is ``max_minutes`` of training (validation and reading included), or
+    The budget is ``max_minutes`` of training (validation included, reading the studies not), or
     ``max_epochs`` of ``batches`` each, whichever ends first; the learning rate follows the
     share of the budget that is spent. ``patch`` is in voxels of the preprocessed grid, two
     sides for a network on slices. The share ``foreground`` of each batch, in whole patches
     and at least one unless it is 0, is centred on a voxel of a label, each label equally often.
     ``optimizer`` is AdamW, or SGD with Nesterov's ``momentum``. ``compile`` has torch.compile
     make one faster program of the network, which takes its time at first. ``cache`` holds
-    preprocessed studies in memory, or in files that are read as they are needed, as
-    ``cache_float``.
+    preprocessed studies in memory, or in files that are read as they are needed, on disk as they
+    are or compressed in blocks, as ``cache_float``.
     The loss is Dice plus cross-entropy; ``label_weights`` makes labels count more (or less)
     than 1 in it. ``ema`` averages the
     weights over the last steps and is what is kept. ``start`` is a weights file, or another
@@ -65,7 +65,7 @@ class Training(Step):
     start: Path | Checkpoint | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     compile: bool = False
-    cache: Literal["memory", "disk"] = "memory"
+    cache: Literal["memory", "disk", "compressed"] = "memory"
     cache_float: Literal["float32", "float16"] = "float32"
     folds: Path | None = None
     fold_count: int = 5

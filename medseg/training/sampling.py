@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.training.augmentation import Augmentation
+from medseg.training.packed import Packed
 from medseg.training.recipe import Training
 
 _KEPT = 10_000
@@ -24,7 +25,7 @@ _KEPT = 10_000
 class Stored:
     """Voxels on a grid in any float or integer, perhaps on disk: (C, X, Y, Z) or (X, Y, Z)."""
 
-    data: NDArray[Any]
+    data: NDArray[Any] | Packed
     grid: Grid
 
 
@@ -135,17 +136,18 @@ class Sampler:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         sides = self._sides(axis)
         image = _cut(case.image.data, start, sides).astype(np.float32, copy=False)
-        target = _cut(case.target.data[None], start, sides).astype(np.float32)
+        target = _cut(case.target.data, start, sides)[None].astype(np.float32)
         if axis is not None:
             image, target = image.squeeze(1 + axis), target.squeeze(1 + axis)
         return image, target
 
 
-def _cut(data: NDArray[Any], start: Sequence[int], sides: Sequence[int]) -> NDArray[Any]:
-    """``data (C, X, Y, Z)`` from ``start`` on, with zeros where it does not reach."""
-    out = np.zeros((data.shape[0], *sides), data.dtype)
-    source, place = [slice(None)], [slice(None)]
-    for first, side, length in zip(start, sides, data.shape[1:], strict=True):
+def _cut(data: NDArray[Any] | Packed, start: Sequence[int], sides: Sequence[int]) -> NDArray[Any]:
+    """``data (..., X, Y, Z)`` from ``start`` on, with zeros where it does not reach."""
+    before = data.shape[:-3]
+    out = np.zeros((*before, *sides), data.dtype)
+    source, place = [slice(None)] * len(before), [slice(None)] * len(before)
+    for first, side, length in zip(start, sides, data.shape[-3:], strict=True):
         low, high = max(first, 0), min(first + side, length)
         source.append(slice(low, high))
         place.append(slice(low - first, high - first))

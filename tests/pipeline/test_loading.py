@@ -506,9 +506,9 @@ def test_an_error_says_the_first_mistake_to_those_who_only_print_it(tmp_path: Pa
 @pytest.mark.parametrize(
     ("swap", "told"),
     [
-        ("{left: rihgt}", "did you mean 'right'"),
-        ("{left: parts}", "one value each"),
-        ("{left: right}", None),
+        ("{front: bakc}", "did you mean 'back'"),
+        ("{front: parts}", "one value each"),
+        ("{front: back}", None),
     ],
 )
 def test_labels_that_a_mirror_exchanges_are_known_and_simple(
@@ -516,7 +516,7 @@ def test_labels_that_a_mirror_exchanges_are_known_and_simple(
 ) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
-        "name: p\nlabels: {parts: {values: [1, 3]}, left: 1, right: 2}\n"
+        "name: p\nlabels: {parts: {values: [1, 3]}, front: 1, back: 2}\n"
         "inference: [{sliding_window: {model: dynunet, window: [8, 8, 8]}}]\n"
         "training:\n  patch: [8, 8, 8]\n  max_epochs: 1\n"
         f"  augmentation:\n    - rand_flip: {{swap: {swap}}}\n"

@@ -15,6 +15,7 @@ from medseg.io import find_studies
 from medseg.pipeline import Pipeline, load_pipeline
 from medseg.run.cases import read_cases
 from medseg.run.events import unheard
+from medseg.training.packed import Packed
 from medseg.training.sampling import Case, Sampler, Stored
 
 RECIPE = """\
@@ -52,24 +53,25 @@ def batches(found: list[Case], asked: Pipeline) -> list[torch.Tensor]:
     return [part for number in range(4) for part in sampler.batch(number)]
 
 
-def test_batches_from_disk_are_those_from_memory(folder: Path) -> None:
-    plain, disk = pipeline(folder), pipeline(folder, cache="disk")
+@pytest.mark.parametrize(("cache", "kind"), [("disk", np.memmap), ("compressed", Packed)])
+def test_batches_from_disk_are_those_from_memory(folder: Path, cache: str, kind: type) -> None:
+    plain, disk = pipeline(folder), pipeline(folder, cache=cache)
     wanted = batches(cases(folder, plain), plain)
     for turn in range(2):
         found = cases(folder, disk)
         assert isinstance(found[0].image, Stored)
-        assert isinstance(found[0].image.data, np.memmap)
+        assert isinstance(found[0].image.data, kind)
         for mine, theirs in zip(batches(found, disk), wanted, strict=True):
             assert torch.equal(mine, theirs), turn
 
 
-@pytest.mark.parametrize("cache", ["memory", "disk"])
+@pytest.mark.parametrize("cache", ["memory", "disk", "compressed"])
 def test_half_the_bytes_are_nearly_the_same_voxels(folder: Path, cache: str) -> None:
     half = pipeline(folder, cache=cache, cache_float="float16")
     found, plain = cases(folder, half), cases(folder, pipeline(folder))
     assert found[0].image.data.dtype == np.float16
     for mine, theirs in zip(found, plain, strict=True):
-        assert np.abs(mine.image.data - theirs.image.data).max() < 5e-3
+        assert np.abs(np.asarray(mine.image.data) - theirs.image.data).max() < 5e-3
         assert mine.image.grid.near(theirs.image.grid)
         for value, places in theirs.foreground.items():
             assert np.array_equal(places, mine.foreground[value])

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 from support.studies import ball_studies
 
 from medseg.cli import main
 from medseg.pipeline import load_pipeline
-from medseg.run.crossvalidation import interval, train_folds
+from medseg.run.crossvalidation import train_folds
 from medseg.run.events import EpochDone, Event
 from medseg.run.predict import predict
 
@@ -72,7 +70,17 @@ def test_all_folds_are_trained_measured_and_averaged(folder: Path) -> None:
     assert (model / "audit.json").exists()
     assert len(list((model / "cache").glob("*.json"))) == 4
 
+    told = json.loads((model / "cross_validation.json").read_text())
+    assert set(told["folds"]) == {"0", "1"}
+    assert all(fold["ball"]["dice"]["n"] == 2 for fold in told["folds"].values())
+    page = (model / "card.md").read_text()
+    assert f"{dice['mean']:.4f}" in page
+    assert "not measured" in page
+
     ensemble = load_pipeline(model)
+    assert ensemble.calibration.temperature == found.temperature
+    assert told["calibration"]["nll"] <= told["calibration"]["nll_without"]
+    assert ensemble.postprocess == found.chosen.steps
     assert len(ensemble.inference) == 2
     cards = [json.loads((model / f"fold_{n}/card.json").read_text()) for n in range(2)]
     ranges = [card["volumes_ml"]["ball"] for card in cards]
@@ -98,14 +106,3 @@ def test_the_command_tells_what_all_folds_found(folder: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "2 folds, one model" in result.stdout
     assert "fold 1, 2 of 2" in result.stderr
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 9))
-def test_an_interval_holds_its_mean_and_stays_among_the_values(
-    values: list[float], seed: int
-) -> None:
-    found = interval(values, seed)
-    slack = 1e-12
-    assert min(values) - slack <= found["low"] <= found["high"] <= max(values) + slack
-    assert found["n"] == len(values)
-    assert interval(values, seed) == found

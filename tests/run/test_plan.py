@@ -26,9 +26,10 @@ from medseg.run.audit import Where
 from medseg.run.examination import Seen
 from medseg.run.fingerprint import fingerprint
 from medseg.run.plan import PlanSummary, plan
-from medseg.run.planning import Wish, planned
+from medseg.run.planning import planned
 from medseg.run.sizing import Budget, Sizer
 from medseg.run.train import train
+from medseg.run.wishes import Wish
 
 RICH = Budget(1000, 20, 100)
 

@@ -11,8 +11,8 @@ from monai import transforms
 
 from medseg.image import Label, Labels
 from medseg.training import AUGMENTATION
-from medseg.training.augmentation import RandElastic, RandFlip
 from medseg.training.sampling import Sampler
+from medseg.training.spatial import RandElastic, RandFlip
 from medseg.training.warping import bent, blurred
 
 SPACE = (21, 24, 18)
@@ -164,6 +164,24 @@ def test_names_are_exchanged_only_where_the_first_axis_is_mirrored() -> None:
     images, targets = batch(3)
     swap = RandFlip(prob=1.0, axes=(1, 2), swap={"kidney_left": "kidney_right"}).of(SIDES)
     assert torch.equal(swap.on_batch(images, targets, chances())[1], targets.flip(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("kidney_left", "kidney_right"), ("Left lung", "right Lung"), ("ventricle-L", "ventricle-R")],
+)
+def test_a_left_never_becomes_a_right_without_its_name(one: str, other: str) -> None:
+    labels = Labels((Label(one, (1,)), Label(other, (2,)), Label("liver", (3,))))
+    with pytest.raises(ValueError, match=r"^axes: .* mirror image along axis 0"):
+        RandFlip(axes=(0, 1)).of(labels)
+    with pytest.raises(ValueError, match=r"^axes: "):
+        RandFlip(swap={one: "liver"}).of(labels)
+    for fine in (RandFlip(axes=(1, 2)), RandFlip(swap={other: one}), RandFlip(prob=0.0)):
+        fine.of(labels)
+
+
+def test_names_that_only_hold_a_side_are_nobodys_mirror_image() -> None:
+    RandFlip().of(Labels((Label("cleft", (1,)), Label("bright", (2,)), Label("left", (3,)))))
 
 
 def test_regions_of_several_values_cannot_be_exchanged() -> None:

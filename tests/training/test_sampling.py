@@ -10,8 +10,8 @@ import torch
 
 from medseg.image import Grid, Label, LabelMap, Labels, Volume
 from medseg.training import AUGMENTATION, Training
-from medseg.training.augmentation import RandAffine, RandFlip
 from medseg.training.sampling import Case, Sampler
+from medseg.training.spatial import RandAffine, RandFlip
 
 LABELS = Labels((Label("a", (1,)), Label("b", (5,))))
 

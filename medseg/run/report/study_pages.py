@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.io import write_atomically
+from medseg.run.card import INTENDED_USE
 from medseg.run.events import StudyDone, StudyStarted, Watch
-from medseg.run.model_folder import INTENDED_USE
 from medseg.run.report import telling
 from medseg.run.report.drawing import REFERENCE, colours, drawn, thumbnail
 from medseg.run.report.gathering import Gathered

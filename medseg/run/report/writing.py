@@ -12,9 +12,9 @@ from typing import Any
 from medseg.errors import InputError, PipelineError
 from medseg.io import write_atomically
 from medseg.metrics.statistics import RESAMPLES
+from medseg.run.card import INTENDED_USE
 from medseg.run.events import Note, Watch, unheard
 from medseg.run.folder import inside
-from medseg.run.model_folder import INTENDED_USE
 from medseg.run.records import versions
 from medseg.run.report import results, telling
 from medseg.run.report.canvas import Drawing

@@ -1,0 +1,160 @@
+"""Random changes of where voxels lie: mirror images, affine maps, bends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import pi
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from medseg.image import Labels
+from medseg.training.augmentation import Augmentation, Patches, Together, within
+from medseg.training.sides import sided_pairs
+
+if TYPE_CHECKING:
+    from numpy.random import RandomState
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandFlip(Together):
+    """Mirror along each of ``axes`` (0 is x), each with probability ``prob``.
+
+    Leave out axes along which a label changes its name, such as x with left and right kidneys;
+    or name such pairs by ``swap: {kidney_left: kidney_right}``: they are exchanged where axis 0
+    is mirrored.
+    """
+
+    label_fields: ClassVar[tuple[str, ...]] = ("swap",)
+
+    axes: tuple[int, ...] = (0, 1, 2)
+    swap: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.axes or not set(self.axes) <= {0, 1, 2} or len(set(self.axes)) < len(self.axes):
+            raise ValueError(f"axes are different ones of 0, 1 and 2, not {self.axes}")
+        names = [*self.swap, *self.swap.values()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"swap names every label once, not {dict(self.swap)}")
+
+    def of(self, labels: Labels) -> Augmentation:
+        """With the values of the labels that are exchanged; no left is to become a right."""
+        for one, other in sided_pairs(labels.names) if 0 in self.axes and self.prob else ():
+            if self.swap.get(one) != other and self.swap.get(other) != one:
+                told = f"{one!r} would be called {other!r} by a mirror image along axis 0"
+                raise ValueError(f"axes: {told}; name the pair in 'swap', or leave axis 0 out")
+        pairs = [(labels[one].values, labels[other].values) for one, other in self.swap.items()]
+        if any(len(one) != 1 or len(other) != 1 for one, other in pairs):
+            raise ValueError("swap is for labels with one value each")
+        values = tuple((one[0], other[0]) for one, other in pairs)
+        return _Swapping(prob=self.prob, axes=self.axes, swap=self.swap, pairs=values)
+
+    def _drawn(self, chance: RandomState, shape: Sequence[int]) -> Any:
+        axes = [1 + axis for axis in self.axes if chance.uniform() < self.prob]
+        return tuple(dim for dim in axes if dim < len(shape)) or None
+
+    def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
+        images, targets = images.clone(), targets.clone()
+        for place, dims in enumerate(drawn):
+            images[place] = images[place].flip(dims)
+            targets[place] = targets[place].flip(dims)
+        return images, targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Swapping(RandFlip):
+    """Knows the values of its pairs."""
+
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
+        images, targets = super()._changed(images, targets, drawn)
+        sides = [place for place, dims in enumerate(drawn) if 1 in dims]
+        if sides and self.pairs:
+            before = targets[sides]
+            after = before.clone()
+            for one, other in self.pairs:
+                after[before == one], after[before == other] = other, one
+            targets[sides] = after
+        return images, targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAffine(Together):
+    """Turn by up to ``rotate_degrees``, scale by ``scale_range``, shift by ``translate_voxels``.
+
+    One angle for all axes or one for each of three; a 2D patch is turned by the first. A scale
+    above 1 magnifies. Zeros come in from outside.
+    """
+
+    rotate_degrees: float | tuple[float, float, float] = 15.0
+    scale_range: tuple[float, float] = (0.85, 1.2)
+    isotropic: bool = True
+    translate_voxels: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("scale_range", self.scale_range, 0.1)
+        if min(self._angles()) < 0:
+            raise ValueError(f"rotate_degrees is 0 or more, not {self.rotate_degrees}")
+        if self.translate_voxels < 0:
+            raise ValueError(f"translate_voxels is 0 or more, not {self.translate_voxels}")
+
+    def _angles(self) -> tuple[float, float, float]:
+        turns = self.rotate_degrees
+        return turns if isinstance(turns, tuple) else (turns, turns, turns)
+
+    def _drawn(self, chance: RandomState, shape: Sequence[int]) -> Any:
+        from medseg.training.warping import affine
+
+        if chance.uniform() >= self.prob:
+            return None
+        dims = len(shape) - 1
+        angles = [chance.uniform(-turn, turn) * pi / 180 for turn in self._angles()]
+        # The matrix reads from the source: to magnify is to step less far.
+        scales = [1 / chance.uniform(*self.scale_range) for _ in range(dims)]
+        if self.isotropic:
+            scales = scales[:1] * dims
+        shifts = [chance.uniform(-1, 1) * self.translate_voxels for _ in range(dims)]
+        return affine(angles, scales, shifts)
+
+    def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
+        from medseg.training.warping import moved, read_by
+
+        return moved(images, targets, read_by(drawn, images))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandElastic(Together):
+    """Bend: points ``control_voxels`` apart move by up to ``magnitude_voxels`` along each axis.
+
+    What lies between moves linearly with them (free-form deformation, Rueckert et al. 1999), as
+    MONAI's Rand2DElastic bends. Nothing folds: a magnitude is at most a quarter of the distance.
+    Zeros come in from outside.
+    """
+
+    prob: float = 0.2
+    control_voxels: float = 16.0
+    magnitude_voxels: tuple[float, float] = (0.0, 3.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("magnitude_voxels", self.magnitude_voxels, 0.0)
+        if self.control_voxels < 4 * self.magnitude_voxels[1] or self.control_voxels < 1:
+            raise ValueError(
+                f"control_voxels is 4 times magnitude_voxels or more, not {self.control_voxels}"
+            )
+
+    def _drawn(self, chance: RandomState, shape: Sequence[int]) -> Any:
+        if chance.uniform() >= self.prob:
+            return None
+        magnitude = chance.uniform(*self.magnitude_voxels)
+        # So many points that neighbours are at least as far apart as was asked for.
+        points = [max(2, 1 + int((side - 1) / self.control_voxels)) for side in shape[1:]]
+        return magnitude * chance.uniform(-1, 1, (len(points), *points))
+
+    def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
+        from medseg.training.warping import bent, moved
+
+        return moved(images, targets, bent(drawn, images))
