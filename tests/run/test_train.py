@@ -18,6 +18,7 @@ from medseg.errors import InputError, ModelError, PipelineError
 from medseg.inference import Threshold
 from medseg.pipeline import Pipeline, load_pipeline
 from medseg.run.events import EpochDone, Event, Note
+from medseg.run.model_folder import flagging
 from medseg.run.predict import predict
 from medseg.run.train import train
 
@@ -66,14 +67,15 @@ def ml_of(path: Path) -> float:
 
 
 def test_volumes_outside_what_training_saw_are_flagged(studies: Path) -> None:
-    train(pipeline(studies), studies / "model")
+    train(pipeline(studies, RECIPE.replace("max_epochs: 4", "max_epochs: 1")), studies / "model")
     # Any decision will do to see what the folder flags.
     trained = load_pipeline(studies / "model")
     asked = replace(trained, preprocess=(), inference=(Threshold(minimum=50),))
     small = np.zeros((20, 22, 18), np.float32)
     small[9:11, 9:11, 9:11] = 100
     save(studies / "images/small.nii.gz", small)
-    done = predict(replace(asked, output=studies / "out"))
+    scans = replace(trained.input, path=studies / "images")
+    done = predict(replace(asked, input=scans, output=studies / "out"))
     flags = {o.name: [w["code"] for w in o.record["warnings"]] for o in done.outcomes}
     assert [name for name, codes in flags.items() if "W_VOLUME" in codes] == ["small"]
 
@@ -81,8 +83,8 @@ def test_volumes_outside_what_training_saw_are_flagged(studies: Path) -> None:
 def test_a_range_of_volumes_that_was_given_is_kept(studies: Path) -> None:
     given = pipeline(studies)
     mine = replace(given, quality=replace(given.quality, volumes_ml={"ball": (1.0, 2.0)}))
-    train(mine, studies / "model")
-    assert load_pipeline(studies / "model").quality.volumes_ml == {"ball": (1, 2)}
+    assert flagging(mine, {"ball": (3.0, 4.0)}).quality.volumes_ml == {"ball": (1.0, 2.0)}
+    assert flagging(given, {"ball": (3.0, 4.0)}).quality.volumes_ml == {"ball": (3.0, 4.0)}
 
 
 @pytest.mark.parametrize("text", [RECIPE, SLICES], ids=["3D", "2D slices"])
