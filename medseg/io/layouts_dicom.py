@@ -80,6 +80,11 @@ def descriptions(where: Path) -> Mapping[str, str]:
     return found
 
 
+def stacks_of(folder: Path) -> Mapping[str, Stack]:
+    """The stacks of a tree by the ids that they have as studies."""
+    return {id_of_pile(pile): stack_of(pile) for pile in index_of(folder).piles}
+
+
 def drawn_for(folder: Path, studies: Sequence[Study]) -> dict[str, list[Path]]:
     """The SEG and RTSTRUCT files of a tree that were drawn on studies' series, by their names."""
     drawings = index_of(folder).drawings

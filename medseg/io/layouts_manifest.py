@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from medseg.errors import InputError
-from medseg.image.study import Study
+from medseg.image.study import Stack, Study
+from medseg.io.layouts_dicom import stacks_of
 from medseg.io.layouts_files import Found
 
+_OF_SERIES = re.compile(r"[a-z0-9]{1,6}-[0-9a-f]{10}")
 _RISKY = ("'=", "'+", "'-", "'@")
 
 
 def from_manifest(path: Path, channels: Sequence[str]) -> Found:
     """Studies of a table with the columns study, image or one a channel, and reference.
 
-    Other columns become the studies' attributes. Paths are relative to the table.
+    Other columns become the studies' attributes. Paths are relative to the table. A study that
+    has a DICOM series' own id is that series of its folder, whatever else lies there.
     """
     rows = _rows(path)
     columns = [name.strip() for name in rows[0][1]] if rows else []
@@ -35,7 +40,7 @@ def from_manifest(path: Path, channels: Sequence[str]) -> Found:
     studies = [_study(path, line, columns, row, wanted) for line, row in rows[1:]]
     if not studies:
         raise InputError("E_NO_INPUT", "has a header and no study below it", path)
-    return Found("manifest", tuple(studies))
+    return Found("manifest", tuple(_with_series(studies)))
 
 
 def study_attributes(path: Path) -> dict[str, Mapping[str, str]]:
@@ -95,6 +100,20 @@ def _study(
     images = tuple(path.parent / cells[name] for name in wanted[1:])
     mask = cells.get("reference")
     return Study(cells["study"], images, path.parent / mask if mask else None, _rest(cells, wanted))
+
+
+def _with_series(studies: Sequence[Study]) -> Iterator[Study]:
+    """Studies by the ids that a tree of DICOM gives, each with its own slices of its folder."""
+    known: dict[Path, Mapping[str, Stack]] = {}
+    for study in studies:
+        image = study.images[0]
+        if isinstance(image, Path) and _OF_SERIES.fullmatch(study.name) and image.is_dir():
+            if image not in known:
+                known[image] = stacks_of(image)
+            own = known[image].get(study.name, image)
+            yield replace(study, images=(own, *study.images[1:]))
+        else:
+            yield study
 
 
 def _cell(value: str) -> str:

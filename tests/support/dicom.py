@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.sequence import Sequence as Items  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     CTImageStorage,
+    EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     generate_uid,
@@ -116,13 +117,14 @@ def write_enhanced(
     affine: NDArray[np.float64],
     order: Sequence[int],
     echoes: int = 1,
+    modality: str = "MR",
 ) -> Path:
-    """Write one enhanced MR object; its frames are the slices in ``order``, echo by echo."""
+    """Write one enhanced object; its frames are the slices in ``order``, echo by echo."""
     path.parent.mkdir(parents=True, exist_ok=True)
     found = slice_of(data[:, :, 0], affine, 0)
-    found.SOPClassUID = EnhancedMRImageStorage
-    found.file_meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
-    found.Modality = "MR"
+    found.SOPClassUID = {"MR": EnhancedMRImageStorage, "CT": EnhancedCTImageStorage}[modality]
+    found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID
+    found.Modality = modality
     found.SeriesInstanceUID, found.StudyInstanceUID = generate_uid(), generate_uid()
     found.FrameOfReferenceUID = generate_uid()
     shared = Dataset()

@@ -144,6 +144,8 @@ def test_two_series_of_one_folder_are_not_mixed_and_a_rule_picks(tmp_path: Path)
     for rule in (SeriesRule(number=2), SeriesRule(modality="CT", description="Arterial")):
         scan = read(tmp_path, series=rule)
         assert np.array_equal(scan.volume.data[0], phantom())
+        assert marker_off_mm(scan, affine) < 0.1
+    assert marker_off_mm(read(tmp_path, series=SeriesRule(number=3)), other) < 0.1
     with pytest.raises(StudyError, match="E_NO_INPUT"):
         read(tmp_path, series=SeriesRule(modality="MR"))
 
@@ -159,6 +161,7 @@ def test_two_phases_of_one_series_are_two_stacks(tmp_path: Path) -> None:
         read(tmp_path)
     scan = read(tmp_path, series=SeriesRule(stack=2))
     assert np.array_equal(scan.volume.data[0], phantom() + 1)
+    assert marker_off_mm(scan, affine) < 0.1
 
 
 def test_a_localizer_is_set_aside_and_an_unnamed_one_is_refused(tmp_path: Path) -> None:
@@ -191,15 +194,20 @@ def test_every_slice_has_a_scale_of_its_own(tmp_path: Path) -> None:
     assert np.allclose(read(tmp_path).volume.data[0], truth, rtol=1e-6)
 
 
-def test_frames_of_one_enhanced_file_are_sorted_scaled_and_told_apart(tmp_path: Path) -> None:
-    affine = lps()
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+@pytest.mark.parametrize("tilt", [0.0, 12.0])
+def test_frames_of_one_enhanced_file_are_sorted_scaled_and_told_apart(
+    tmp_path: Path, tilt: float, modality: str
+) -> None:
+    affine = lps(tilt=tilt)
     order = np.random.default_rng(2).permutation(12).tolist()
-    path = write_enhanced(tmp_path / "one" / "e.dcm", phantom(), affine, order)
+    path = write_enhanced(tmp_path / "one" / "e.dcm", phantom(), affine, order, modality=modality)
     truth = phantom() * (1.0 + np.arange(12)) + 5.0 * np.arange(12)
     for place in (path, path.parent):
         scan = read(place)
         assert np.array_equal(scan.volume.data[0], truth)
         assert np.allclose(scan.volume.grid.affine, TO_RAS @ affine, atol=1e-4)
+        assert marker_off_mm(scan, affine) < 0.1
     echoes = write_enhanced(tmp_path / "two" / "e.dcm", phantom(), affine, order, echoes=2)
     with pytest.raises(StudyError, match=r"E_DICOM_MIXED.*2 stacks"):
         read(echoes)
@@ -316,6 +324,23 @@ FAILING = {
 }
 
 
+def farthest_off_mm(folder: Path, scan: Scan) -> float:
+    """How far the first pixel of the scan's slices is from where the files say, at most.
+
+    Slices of another orientation are not among the scan's.
+    """
+    grid = scan.volume.grid
+    wanted = []
+    for path in sorted(folder.iterdir()):
+        found = pydicom.dcmread(path, stop_before_pixels=True)
+        row = (TO_RAS[:3, :3] @ found.ImageOrientationPatient[:3]) * found.PixelSpacing[1]
+        if np.allclose(row, grid.affine[:3, 0], atol=1e-3):
+            wanted.append(TO_RAS[:3, :3] @ found.ImagePositionPatient)
+    assert len(wanted) >= 2
+    corners = grid.world([(0, 0, z) for z in range(grid.shape[2])])
+    return max(float(np.linalg.norm(corners - one, axis=1).min()) for one in wanted)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(("name", "error"), FAILING.items())
 def test_real_series_that_others_stumble_over(
@@ -329,6 +354,7 @@ def test_real_series_that_others_stumble_over(
     if "notavolume" not in name:
         scan = read(folder, missing_slices="interpolate", series=rule)
         assert scan.volume.grid.shape[2] in (2, 4, 5)
+        assert farthest_off_mm(folder, scan) < 0.1
 
 
 GENERIC = [
