@@ -22,8 +22,8 @@ class Crew(Generic[Item, Result]):
     ``make(place, tell)`` is called once in each worker and gives ``work(item, before)``: ``before``
     is empty, or says what befell the worker that had the item before. What is told is heard in
     the caller's process. A worker that takes longer than ``seconds`` for an item, holds more than
-    ``memory_gib`` above what it held when it was ready, or gives no sign for ``silent_seconds`` is
-    killed. All of it has to be picklable.
+    ``memory_gib`` above what it held when it was ready, or gives no sign for ``silent_seconds``
+    (five times as long until its first) is killed. All of it has to be picklable.
     """
 
     make: Callable[[str, Tell], Callable[[Item, str], Result]]

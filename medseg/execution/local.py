@@ -23,6 +23,7 @@ Hear = Callable[[Item, Any], object]
 _LOOK_SECONDS = 0.2
 _TRIES_TO_START = 3
 _PARTING_SECONDS = 5.0
+_SILENCES_TO_START = 5
 
 
 def supervised(
@@ -57,6 +58,7 @@ class _Worker(Generic[Item]):
     pipe: Connection
     heard: float = field(default_factory=monotonic)
     since: float = field(default_factory=monotonic)
+    spoke: bool = False
     ready: bool = False
     base_gib: float = 0.0
     gib: float = 0.0
@@ -195,7 +197,7 @@ class Hall(Generic[Item, Result]):
     def _said(self, worker: _Worker[Item]) -> Iterator[Outcome[Item, Result]]:
         """All that a worker has said by now."""
         for kind, what in worker.words():
-            worker.heard = monotonic()
+            worker.heard, worker.spoke = monotonic(), True
             if kind == "broken":
                 raise what
             if kind == "lost":
@@ -225,9 +227,13 @@ class Hall(Generic[Item, Result]):
         elif worker.ready and worker.gib - worker.base_gib > (crew.memory_gib or float("inf")):
             told = f"held {worker.gib - worker.base_gib:.2f} GiB; it may take {crew.memory_gib:.3g}"
             yield from self._parted(worker, "E_MEMORY", told)
-        elif now - worker.heard > crew.silent_seconds:
-            told = f"its process gave no sign for {crew.silent_seconds:g} s"
+        elif now - worker.heard > (silence := self._silence(worker)):
+            told = f"its process gave no sign for {silence:g} s"
             yield from self._parted(worker, "E_WORKER_DIED", told)
+
+    def _silence(self, worker: _Worker[Item]) -> float:
+        """How long it may be silent: until its first word it loads packages and cannot speak."""
+        return self._crew.silent_seconds * (1 if worker.spoke else _SILENCES_TO_START)
 
     def _parted(
         self, worker: _Worker[Item], code: str, told: str
