@@ -109,9 +109,8 @@ def tell(found: dict[str, dict[str, Any]]) -> None:
     for one in first["pairs"]:
         pairs.setdefault(f"{one['one']} – {one['other']}", {})[one["metric"]] = one["mean"]
     for pair, of in pairs.items():
-        print(
-            f"| {pair.replace('_', ' ').replace('consensus ', '')} | {of['dice']:.3f} | {of['hd95_surfels']:.2f} |"
-        )
+        called = pair.replace("_", " ").replace("consensus ", "")
+        print(f"| {called} | {of['dice']:.3f} | {of['hd95_surfels']:.2f} |")
 
 
 if __name__ == "__main__":
