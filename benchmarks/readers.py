@@ -78,7 +78,7 @@ def rows(name: str, said: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Make the masks, place each model among the readers, print the tables."""
+    """Make the masks, place each model among the readers, print the tables, write the pages."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--data", type=Path, required=True)
     words.add_argument("--output", type=Path, required=True)
@@ -92,7 +92,13 @@ def main() -> None:
         place = said.output / "out" / model
         asked = Asked(metrics, jobs=said.jobs, scans=said.data / "{study}" / "PET_image.nii.gz")
         found[model] = evaluate_readers(said.output / model, readers, asked, place).agreement
-        write_report(place)
+    tell(found)
+    for model in MODELS:
+        write_report(said.output / "out" / model)
+
+
+def tell(found: dict[str, dict[str, Any]]) -> None:
+    """Print both tables."""
     first = found["as_a_reader"]
     print(f"{first['studies']} tumours, Fleiss' kappa {first['fleiss_kappa']['1']['mean']:.3f}\n")
     print("| model | metric | with readers | readers with readers | index (95 %) | within? |")
@@ -103,7 +109,8 @@ def main() -> None:
     for one in first["pairs"]:
         pairs.setdefault(f"{one['one']} – {one['other']}", {})[one["metric"]] = one["mean"]
     for pair, of in pairs.items():
-        print(f"| {pair.replace('_', ' ')} | {of['dice']:.3f} | {of['hd95_surfels']:.2f} |")
+        called = pair.replace("_", " ").replace("consensus ", "")
+        print(f"| {called} | {of['dice']:.3f} | {of['hd95_surfels']:.2f} |")
 
 
 if __name__ == "__main__":
