@@ -21,6 +21,8 @@ from medseg.pipeline.source import Source
 METADATA = Path("configs/metadata.json")
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = Path("models/model.pt")
+_HOW_FAST = ("sw_device", "device", "progress", "cpu_thresh", "cache_roi_weight_map")
+"""Arguments of an inferer that say where and how fast, and not what."""
 
 
 def bundle_config(folder: Path) -> Path | None:
@@ -65,7 +67,7 @@ def _network(config: Config, labels: int, channels: int) -> dict[str, Any]:
     if found.target not in NETWORKS:
         known = ", ".join(NETWORKS)
         raise config.unsafe(f"{found.at}::_target_", f"{found.target} (known are {known})")
-    options = dict(found.arguments)
+    options = found.arguments.but()
     dims = options.pop("spatial_dims", 3)
     for name, count in (("in_channels", channels), ("out_channels", labels)):
         if (said := options.pop(name, count)) != count:
@@ -79,7 +81,7 @@ def _inferer(config: Config, dims: Any) -> tuple[str, dict[str, Any]]:
     known = ("SlidingWindowInferer", "SliceInferer")
     if not isinstance(found, Part) or found.target not in known:
         raise config.foreign("inferer", f"is one of {' and '.join(known)} here")
-    options = dict(found.arguments)
+    options = found.arguments.but(*_HOW_FAST)
     window = options.pop("roi_size", None)
     window = [window] * int(dims) if isinstance(window, int) else window
     wanted = 2 if found.target == "SliceInferer" else 3
@@ -95,18 +97,14 @@ def _inferer(config: Config, dims: Any) -> tuple[str, dict[str, Any]]:
     if found.target == "SliceInferer":
         asked["axes"] = [options.pop("spatial_dim", 0)]
     defaults = {
-        **{
-            "padding_mode": "constant",
-            "cval": 0.0,
-            "sigma_scale": 0.125,
-            "cache_roi_weight_map": 0,
-        },
-        **{"buffer_steps": None, "buffer_dim": -1, "with_coord": False},
+        "padding_mode": "constant",
+        "cval": 0.0,
+        "sigma_scale": 0.125,
+        "buffer_steps": None,
+        "buffer_dim": -1,
+        "with_coord": False,
     }
     for name, value in options.items():
-        # Where and how fast, not what.
-        if name in ("sw_device", "device", "progress", "cpu_thresh", "cache_roi_weight_map"):
-            continue
         if name not in defaults or value != defaults[name]:
             raise config.foreign(f"{found.at}::{name}", f"{value!r} is not done here")
     return ("sliding_window" if wanted == 3 else "slices"), asked

@@ -7,7 +7,7 @@ its place. So are references to other files, and classes that medseg has no word
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,37 @@ _ABOUT = {"_target_", "_desc_", "_requires_", "_disabled_", "_mode_"}
 _MODES = (None, "default", "instantiate")
 
 
+class Arguments(Mapping[str, Any]):
+    """Arguments that are looked up when they are asked for: one that is not is not refused.
+
+    Where a mask is saved, for one, is Python in most bundles, and nothing to medseg.
+    """
+
+    def __init__(self, said: Mapping[str, Any], look_up: Callable[[str], Any]) -> None:
+        self._said, self._look_up = said, look_up
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._said:
+            raise KeyError(name)
+        return self._look_up(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._said)
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def but(self, *names: str) -> dict[str, Any]:
+        """All arguments except those named, looked up. Raises ModelError as ``Config.value``."""
+        return {name: self[name] for name in self if name not in names}
+
+
 @dataclass(frozen=True)
 class Part:
     """What a config wants made: a class by its bare name, its arguments, and where it stands."""
 
     target: str
-    arguments: Mapping[str, Any]
+    arguments: Arguments
     at: str
 
 
@@ -63,7 +88,8 @@ class Config:
     def value(self, key: str) -> Any:
         """A key's value: mappings with a ``_target_`` become Parts, references what they name.
 
-        Raises ModelError: E_UNSAFE for ``$`` anywhere in it, E_FOREIGN_MODEL.
+        Raises ModelError: E_UNSAFE for ``$`` anywhere in it, E_FOREIGN_MODEL; for the arguments of
+        a Part when they are asked for.
         """
         if key not in self.said:
             raise self.foreign(key, "is wanted and is not there")
@@ -80,19 +106,22 @@ class Config:
             return [one for one in found if one is not _NOTHING]
         if not isinstance(value, Mapping):
             return value
-        if value.get("_disabled_") in (True, "true"):
+        if _is_off(value):
             return _NOTHING
-        inner = {
-            str(key): self._resolved(one, f"{at}::{key}", way)
-            for key, one in value.items()
-            if key not in _ABOUT
-        }
-        inner = {key: one for key, one in inner.items() if one is not _NOTHING}
+        if isinstance(switch := value.get("_disabled_"), str) and switch.startswith(("$", "@")):
+            raise self.unsafe(f"{at}::_disabled_", switch)
+        own = {str(key): one for key, one in value.items() if key not in _ABOUT}
         if "_target_" not in value:
-            return inner
+            inner = {key: self._resolved(one, f"{at}::{key}", way) for key, one in own.items()}
+            return {key: one for key, one in inner.items() if one is not _NOTHING}
         if value.get("_mode_") not in _MODES:
             raise self.foreign(f"{at}::_mode_", "is 'default' here")
-        return Part(self._class(value["_target_"], f"{at}::_target_"), inner, at)
+
+        def look_up(key: str) -> Any:
+            return self._resolved(own[key], f"{at}::{key}", way)
+
+        said = {key: one for key, one in own.items() if not _is_off(one)}
+        return Part(self._class(value["_target_"], f"{at}::_target_"), Arguments(said, look_up), at)
 
     def _class(self, target: Any, at: str) -> str:
         """The bare name of a class of MONAI's own."""
@@ -136,6 +165,10 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def _is_off(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("_disabled_") in (True, "true")
 
 
 def _texts(value: Any, at: str, depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -14,15 +14,7 @@ _READING = {
     *("FromMetaTensor", "Identity"),
 }
 """What medseg's reader has done by then."""
-_WHERE = {
-    "keys",
-    "allow_missing_keys",
-    "_disabled_",
-    "dtype",
-    "lazy",
-    "meta_keys",
-    "meta_key_postfix",
-}
+_WHERE = ("keys", "allow_missing_keys", "dtype", "lazy", "meta_keys", "meta_key_postfix")
 _MODES = {"bilinear": "linear", "nearest": "nearest", 0: "nearest", 1: "linear", 3: "cubic"}
 
 
@@ -84,7 +76,7 @@ def _step(config: Config, part: Part) -> Step | None:
         return None
     if name not in _STEPS:
         raise config.unsafe(f"{part.at}::_target_", f"{part.target} (medseg has no word for it)")
-    said = {key: value for key, value in part.arguments.items() if key not in _WHERE}
+    said = part.arguments.but(*_WHERE)
     try:
         step = _STEPS[name](said)
     except (_NotDoneError, KeyError) as error:

@@ -35,6 +35,7 @@ CONFIG: dict[str, Any] = {
     "spatial": 3,
     "key": "image",
     "device": "$torch.device('cpu')",
+    "output_dir": "$@bundle_root + '/eval'",
     "network_def": {
         "_target_": "UNet",
         "spatial_dims": "@spatial",
@@ -61,6 +62,7 @@ CONFIG: dict[str, Any] = {
             },
             {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True},
             {"_target_": "RandFlipd", "keys": "image", "_disabled_": True},
+            {"_target_": "EnsureTyped", "keys": "@key", "device": "@device"},
         ],
     },
     "inferer": {
@@ -68,6 +70,7 @@ CONFIG: dict[str, Any] = {
         "roi_size": [32, 32, 32],
         "sw_batch_size": 2,
         "overlap": 0.5,
+        "sw_device": "@device",
     },
     "postprocessing": {
         "_target_": "Compose",
@@ -75,7 +78,12 @@ CONFIG: dict[str, Any] = {
             {"_target_": "Activationsd", "keys": "pred", "softmax": True},
             {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing"},
             {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-            {"_target_": "SaveImaged", "keys": "pred"},
+            {
+                "_target_": "SaveImaged",
+                "keys": "pred",
+                "meta_keys": "pred_meta_dict",
+                "output_dir": "@output_dir",
+            },
         ],
     },
 }
@@ -160,6 +168,16 @@ def test_labels_and_network_are_those_of_the_bundle(tmp_path: Path) -> None:
     assert pipeline.preprocess[1].align == "first"
 
 
+def test_python_that_medseg_does_not_need_is_left_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = changed("output_dir", "$__import__('os').system('touch ran')")
+    config["handlers"] = [{"_target_": "CheckpointLoader", "load_path": "$open('ran', 'w')"}]
+    assert load_pipeline(bundle(tmp_path, config)).inference[0].window == (32, 32, 32)
+    assert not Path("ran").exists()
+
+
 def test_a_bundle_may_be_written_in_yaml(tmp_path: Path) -> None:
     folder = bundle(tmp_path)
     pipeline = load_pipeline(folder)
@@ -181,6 +199,7 @@ def test_a_bundle_may_be_written_in_yaml(tmp_path: Path) -> None:
         ("preprocessing::transforms::2::_target_", "os.system"),
         ("preprocessing::transforms::2::_target_", "Lambdad"),
         ("preprocessing::transforms::2::axcodes", "$os.system('touch ran')"),
+        ("preprocessing::transforms::6::_disabled_", "$__import__('os').system('touch ran')"),
         ("inferer::roi_size", "$[32] * 3"),
         ("inferer::_target_", "os.system"),
         ("postprocessing::transforms::2::_target_", "Lambdad"),

@@ -41,6 +41,8 @@ _SYNTAXES = {
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _BASE_MEMORY = 2 << 30
 _SECONDS, _SECONDS_A_FRAME = 60.0, 2.0
+_PATIENCE = 5
+"""How much longer than that the clock may run: on a busy machine a process waits for its turn."""
 _NO_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 Frame = NDArray[Any]
@@ -107,7 +109,8 @@ def frames_of(header: Header, planes: Sequence[Plane]) -> Iterator[Frame]:
         "memory": _BASE_MEMORY + 16 * size + 4 * largest,
         "seconds": int(seconds),
     }
-    with _started(order, seconds) as (output, late):
+    clock = _PATIENCE * seconds
+    with _started(order, clock) as (output, late):
         for plane in planes:
             mark = output.read(1)
             if mark == b"\1":
@@ -115,7 +118,7 @@ def frames_of(header: Header, planes: Sequence[Plane]) -> Iterator[Frame]:
                 raise StudyError(code, told.strip(), plane.path)
             frame = np.empty((header.rows, header.columns), dtype)
             if mark != b"\0" or output.readinto(frame.reshape(-1).view(np.uint8).data) < size:
-                raise _died(plane.path, late.is_set(), seconds)
+                raise _died(plane.path, late.is_set(), clock)
             yield frame
 
 

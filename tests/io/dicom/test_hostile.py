@@ -13,6 +13,7 @@ from support.dicom import lps, pydicom, write_enhanced, write_series
 from medseg.errors import StudyError
 from medseg.image import Label, LabelMap, Labels, Study
 from medseg.io import find_studies, read_labels, read_scan
+from medseg.io.dicom import pixels
 from medseg.io.dicom.rtstruct_write import write_contours
 from medseg.io.dicom.seg_write import write_segments
 from medseg.io.dicom.source import source_of
@@ -128,3 +129,19 @@ def test_names_in_other_alphabets_are_handed_on(tmp_path: Path) -> None:
     for write in (write_segments, write_contours):
         write(tmp_path / "a.dcm", mask, source)
         assert str(pydicom.dcmread(tmp_path / "a.dcm").PatientName) == "Müller^Änne"
+
+
+@pytest.mark.parametrize(
+    ("work", "code"), [("import time; time.sleep(60)", "E_TIMEOUT"), ("pass", "E_WORKER_DIED")]
+)
+def test_a_process_that_hangs_or_dies_costs_its_series_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, code: str
+) -> None:
+    write_series(tmp_path / "ct", np.zeros((6, 5, 3), np.int16), lps())
+    (tmp_path / "worker.py").write_text(work)
+    monkeypatch.setattr(pixels, "_WORKER", tmp_path / "worker.py")
+    monkeypatch.setattr(pixels, "_SECONDS", 0.1)
+    monkeypatch.setattr(pixels, "_SECONDS_A_FRAME", 0.0)
+    monkeypatch.setattr(pixels, "_PATIENCE", 600 if code == "E_WORKER_DIED" else 1)
+    with pytest.raises(StudyError, match=rf"{code}.*IM000\.dcm"):
+        read_scan(Study("a", (tmp_path / "ct",)))
