@@ -8,26 +8,28 @@ from itertools import product
 from math import ceil, prod
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medseg.models.layers import ConvNormAct, NormKind, conv, resized
 
 
 @cache
-def channel_of(space: tuple[int, ...], mask: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def channel_of(
+    space: tuple[int, ...], mask: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """For places j and i of a grid: which channel of a map tells how j lies from i, ``(N, N)``.
 
     A map has one channel for each offset of ``mask``, the last axis fastest; a side of 2 n + 1
-    begins n voxels back, and one of 2 n + 2 reaches one farther on. The second tensor says where
+    begins n voxels back, and one of 2 n + 2 reaches one farther on. The second array says where
     the offset is within the mask.
     """
-    # On the CPU whatever the device of the moment is, as the answer is kept.
-    places = torch.tensor(list(product(*map(range, space))), device="cpu")
-    sides = torch.tensor(mask, device="cpu")
-    back = (sides - 1) // 2
-    steps = torch.tensor([prod(mask[axis + 1 :]) for axis in range(len(mask))], device="cpu")
-    offset = places[:, None] - places[None] + back
+    # Arrays, as the answer is kept: a tensor may be one of a device or a tracer of the moment.
+    places, sides = np.array(list(product(*map(range, space)))), np.array(mask)
+    steps = np.array([prod(mask[axis + 1 :]) for axis in range(len(mask))])
+    offset = places[:, None] - places[None] + (sides - 1) // 2
     inside = ((offset >= 0) & (offset < sides)).all(-1)
     return (offset * steps).sum(-1) * inside, inside
 
@@ -39,9 +41,9 @@ def gathered(told: Tensor, mask: Sequence[int], way: Literal["collect", "distrib
     ``collect``, a place says how much it wants of the others; to ``distribute``, how much it gives
     them. Offsets beyond the mask count as 0.
     """
-    index, inside = channel_of(tuple(told.shape[2:]), tuple(mask))
+    kept = channel_of(tuple(told.shape[2:]), tuple(mask))
+    index, inside = (torch.as_tensor(one, device=told.device) for one in kept)
     flat = told.flatten(2)
-    index, inside = index.to(told.device), inside.to(told.device)
     scores = flat.gather(1, index.expand(len(flat), -1, -1)) * inside
     return scores if way == "collect" else scores.transpose(1, 2)
 
