@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.image import Grid, LabelMap
-from medseg.image.box import Corner, box_around
 from medseg.inference import Scores
 from medseg.inference.certainty import Slab, chances, entropy, most_bits
 from medseg.io import Geometry, write_map
 from medseg.metrics import Measure, Probabilities
 from medseg.metrics.calibration import Forecasts
 
+Box = tuple[slice, ...]
 _STEPS = 255
 """An entropy map is written in so many steps."""
 
@@ -40,19 +40,23 @@ class Certainty:
         """The labels that both the mask and the scores have."""
         return tuple(name for name in self.mask.labels.names if name in self.scores.labels.names)
 
+    @cached_property
+    def _found(self) -> Sequence[Box | None]:
+        return _places(self.mask)
+
     def confidence(self) -> dict[str, float | None]:
         """The mean probability of each label's voxels; None where it has none."""
         return {name: self._of(name, None) for name in self.names}
 
     def _of(self, name: str, numbers: NDArray[Any] | None) -> Any:
         """The mean over a label's voxels, or over each of its components from 1 on."""
-        marked = self.mask.where(name) if numbers is None else numbers
-        box = box_around(marked > 0, (0, 0, 0))
+        box = _box(self._found, self.mask.labels[name].values)
         if box is None:
             return None if numbers is None else []
-        count = 2 if numbers is None else int(marked.max()) + 1
+        values = self.mask.labels[name].values
+        part = np.isin(self.mask.data[box], values) if numbers is None else numbers[box]
+        count = int(part.max()) + 1
         total, voxels = np.zeros(count), np.zeros(count)
-        part = marked[_slices(box)]
         for rows, said in self._chances(name, box):
             place = part[rows].ravel().astype(np.intp)
             total += np.bincount(place, said.ravel(), count)
@@ -61,8 +65,9 @@ class Certainty:
         rounded = [round(float(mean), 4) for mean in means]
         return rounded[0] if numbers is None else rounded
 
-    def _chances(self, name: str, box: tuple[Corner, Corner]) -> Iterator[Slab]:
-        return chances(self.scores, name, self.mask.grid.cropped(*box), self.temperature)
+    def _chances(self, name: str, box: Box) -> Iterator[Slab]:
+        grid = _cropped(self.mask.grid, box)
+        return chances(self.scores, name, grid, self.temperature)
 
     def of_instances(self, name: str, numbers: NDArray[np.uint32]) -> list[float] | None:
         """The mean probability of each component of a label, from 1 on; None if not known."""
@@ -74,33 +79,72 @@ class Certainty:
 
         Voxels to ignore do not count.
         """
-        return {name: self._forecast(name, reference, asked) for name in self.names}
+        ignore = reference.labels.ignore
+        keep = None if ignore is None else reference.data != ignore
+        mask = self.mask if keep is None else self.mask.with_data(self.mask.data * keep)
+        places = _places(mask), _places(reference)
+        told = {}
+        for name in self.names:
+            values = mask.labels[name].values, reference.labels[name].values
+            boxes = [_box(place, of) for place, of in zip(places, values, strict=True)]
+            box = _around([one for one in boxes if one is not None], mask.grid, asked.margin_mm)
+            told[name] = None if box is None else self._forecast(name, reference, keep, box, asked)
+        return told
 
-    def _forecast(self, name: str, reference: LabelMap, asked: Probabilities) -> Forecasts | None:
-        truth = reference.where(name)
-        around = asked.margin_mm
-        box = box_around(truth | self.mask.where(name), _margin(self.mask.grid, around))
-        if box is None:
-            return None
-        if around is None:
-            box = ((0, 0, 0), self.mask.grid.shape)
-        inner, ignore = _slices(box), reference.labels.ignore
-        truth = truth[inner]
-        keep = np.ones(truth.shape, bool) if ignore is None else reference.data[inner] != ignore
+    def _forecast(
+        self,
+        name: str,
+        reference: LabelMap,
+        keep: NDArray[np.bool_] | None,
+        box: Box,
+        asked: Probabilities,
+    ) -> Forecasts | None:
+        truth = np.isin(reference.data[box], reference.labels[name].values)
+        kept = np.ones(truth.shape, bool) if keep is None else keep[box]
         parts = [
-            Forecasts.of(np.minimum(said[keep[rows]], 1), truth[rows][keep[rows]], asked.bins)
+            Forecasts.of(np.minimum(said[kept[rows]], 1), truth[rows][kept[rows]], asked.bins)
             for rows, said in self._chances(name, box)
-            if keep[rows].any()
+            if kept[rows].any()
         ]
         return Forecasts.total(parts)
 
 
-def _slices(box: tuple[Corner, Corner]) -> tuple[slice, ...]:
-    return tuple(slice(first, stop) for first, stop in zip(*box, strict=True))
+def _places(mask: LabelMap) -> Sequence[Box | None]:
+    """The box of each value from 1 on, found in one pass."""
+    from scipy.ndimage import find_objects
+
+    found: Sequence[Box | None] = find_objects(mask.data)
+    return found
 
 
-def _margin(grid: Grid, around_mm: float | None) -> list[int]:
-    return [int(np.ceil((around_mm or 0) / side)) for side in grid.spacing_mm]
+def _box(places: Sequence[Box | None], values: Sequence[int]) -> Box | None:
+    """The box around values, or None where there is none of them."""
+    return _joined([box for v in values if v <= len(places) and (box := places[v - 1])])
+
+
+def _joined(boxes: Sequence[Box]) -> Box | None:
+    if not boxes:
+        return None
+    return tuple(
+        slice(min(s.start for s in side), max(s.stop for s in side))
+        for side in zip(*boxes, strict=True)
+    )
+
+
+def _around(boxes: Sequence[Box], grid: Grid, margin_mm: float | None) -> Box | None:
+    """The box around boxes, wider on each side; the whole grid for no margin."""
+    box = _joined(boxes)
+    if box is None or margin_mm is None:
+        return box and tuple(slice(0, side) for side in grid.shape)
+    more = [int(np.ceil(margin_mm / side)) for side in grid.spacing_mm]
+    return tuple(
+        slice(max(0, one.start - m), min(side, one.stop + m))
+        for one, m, side in zip(box, more, grid.shape, strict=True)
+    )
+
+
+def _cropped(grid: Grid, box: Box) -> Grid:
+    return grid.cropped([one.start for one in box], [one.stop for one in box])
 
 
 def calibration_measures(found: Mapping[str, Forecasts | None]) -> list[Measure]:

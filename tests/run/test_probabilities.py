@@ -109,6 +109,16 @@ def test_only_the_box_around_a_label_counts(pipeline: Pipeline, tmp_path: Path) 
     assert of(record, "brier") == pytest.approx(brier(said[box], truth[box]), abs=1e-5)
 
 
+def test_voxels_to_ignore_are_no_forecasts(pipeline: Pipeline, tmp_path: Path) -> None:
+    said, truth = by_the_book(tmp_path, 0)
+    marked = np.where(np.indices(truth.shape)[0] < 10, 9, truth).astype(np.uint8)
+    save(tmp_path / "labels/study_0.nii.gz", marked)
+    record = records(predict(replace(pipeline, labels=Labels(BALL.entries, ignore=9))))[0]
+    kept = marked != 9
+    assert of(record, "brier") == pytest.approx(brier(said[kept], marked[kept]), abs=1e-5)
+    assert sum(record["calibration"]["ball"]["count"]) == kept.sum()
+
+
 def test_nothing_is_kept_where_nobody_asks(pipeline: Pipeline) -> None:
     (record, _) = records(predict(replace(pipeline, probabilities=None)))
     assert not {"confidence", "calibration", "networks_agree"} & record.keys()
