@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError, MedsegError
 from medseg.execution import threaded
 from medseg.image import Label, Labels, Study
-from medseg.io import find_masks, has_no_grid, read_labels, study_attributes, values_in
+from medseg.io import (
+    ReadOptions,
+    find_masks,
+    is_drawn,
+    read_labels,
+    study_attributes,
+    values_in,
+)
 from medseg.metrics import Comparison, Lesions
 from medseg.metrics.quality import Quality
 from medseg.run.events import Note, State, StudyDone, StudyStarted, Watch, unheard
@@ -42,7 +49,8 @@ class Asked:
     of studies; its column ``patient`` says which studies are of one patient, and the columns ``by``
     are those to part the results by. ``lesions`` is the rule by which instances.csv is made, None
     for none; ``quality`` what is flagged in the predictions, None for nothing. ``scans`` is where
-    the scans are, for a report to show.
+    the scans are, for a report to show; ``read`` how masks are read, such as which structure of a
+    drawing is which label.
     """
 
     metrics: Sequence[Step]
@@ -54,10 +62,15 @@ class Asked:
     lesions: Lesions | None = None
     quality: Quality | None = None
     scans: Path | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs are at least 1, not {self.jobs}")
+
+    def sources(self, references: Path, predictions: Path, labels: Labels) -> Sources:
+        """Where a report finds what was compared."""
+        return Sources(self.scans, references, predictions, labels=labels, options=self.read)
 
     def cohort(self, studies: Iterable[Study]) -> Cohort:
         """What is known of studies: their own columns and those of the table.
@@ -114,7 +127,7 @@ def evaluated(
         summary = write_tables(output, records)
         write_statistics(output, records, cohort)
         write_instances(output, records)
-        write_sources(output, Sources(asked.scans, references, predictions, labels=labels))
+        write_sources(output, asked.sources(references, predictions, labels))
     return EvaluationSummary(output, failures, summary, records)
 
 
@@ -130,12 +143,12 @@ class _Work:
         assert study.reference is not None  # masks without one are no studies here
         assert asked.labels is not None  # found in the masks where none were given
         prediction, labels = Path(study.images[0]), asked.labels
-        if has_no_grid(study.reference):
-            mask, more = read_labels(prediction, labels)
-            reference, told = read_labels(study.reference, labels, mask.grid)
+        if is_drawn(study.reference) and not is_drawn(prediction):
+            mask, more = read_labels(prediction, labels, options=asked.read)
+            reference, told = read_labels(study.reference, labels, mask.grid, asked.read)
         else:
-            reference, told = read_labels(study.reference, labels)
-            mask, more = read_labels(prediction, labels, reference.grid)
+            reference, told = read_labels(study.reference, labels, options=asked.read)
+            mask, more = read_labels(prediction, labels, reference.grid, asked.read)
         comparison = Comparison(mask, reference, self.threads)
         flags = asked.quality.flags(mask) if asked.quality is not None else ()
         record = {

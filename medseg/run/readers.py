@@ -11,7 +11,7 @@ from typing import Any
 
 from medseg.errors import InputError, MedsegError
 from medseg.image import LabelMap, Labels, Study
-from medseg.io import find_masks, read_labels, write_atomically
+from medseg.io import ReadOptions, find_masks, is_drawn, read_labels, write_atomically
 from medseg.metrics import Comparison, Measure, Metric
 from medseg.metrics.agreement import (
     Consensus,
@@ -62,7 +62,7 @@ def evaluate_readers(
     paths += [path for of_study in masks.values() for path in of_study.values()]
     jobs, threads = shared_out(asked.jobs, len(studies))
     labels = asked.labels or labels_of(paths, jobs)
-    work = _Work(labels, asked.metrics, masks, threads)
+    work = _Work(labels, asked.metrics, masks, threads, asked.read)
     with held(output):
         records, failures = worked_through(work, studies, jobs, watch)
         for record in records:
@@ -109,18 +109,25 @@ class _Work:
     metrics: Sequence[Step]
     masks: Mapping[str, Mapping[str, Path]]
     threads: int
+    read: ReadOptions
 
     def __call__(self, study: Study) -> Record:
-        paths = self.masks[study.name]
-        first = next(iter(paths))
-        reference, told = read_labels(paths[first], self.labels)
+        paths, prediction = self.masks[study.name], Path(study.images[0])
+        # What is drawn on some slices is laid on the grid of a mask that has them all.
+        every = (*paths.values(), prediction)
+        whole = next((path for path in every if not is_drawn(path)), prediction)
+        first, told = read_labels(whole, self.labels, options=self.read)
         cautions = list(told)
-        readers = {first: reference}
-        for name, path in paths.items():
-            if name != first:
-                readers[name], more = read_labels(path, self.labels, reference.grid)
-                cautions += more
-        mask, more = read_labels(Path(study.images[0]), self.labels, reference.grid)
+
+        def laid(path: Path) -> LabelMap:
+            if path == whole:
+                return first
+            found, more = read_labels(path, self.labels, first.grid, self.read)
+            cautions.extend(more)
+            return found
+
+        readers = {name: laid(path) for name, path in paths.items()}
+        mask = laid(prediction)
         pairs = [
             {"one": one, "other": other, **measure}
             for one, mine, other, theirs in _pairs(mask, readers)
@@ -131,7 +138,7 @@ class _Work:
             "state": "done",
             "pairs": pairs,
             "kappa": self._kappa(list(readers.values())),
-            "warnings": warnings_of([*cautions, *more]),
+            "warnings": warnings_of(cautions),
         }
 
     def _measured(self, mine: LabelMap, theirs: LabelMap) -> list[dict[str, Any]]:
