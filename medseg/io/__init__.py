@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medseg.io.layouts import Found, find_masks, find_studies
     from medseg.io.layouts_manifest import study_attributes
     from medseg.io.options import ReadOptions
-    from medseg.io.reference import has_no_grid, read_label_values, read_labels, values_in
+    from medseg.io.reference import has_no_grid, is_drawn, read_label_values, read_labels, values_in
     from medseg.io.scan import Scan, digests_of, grid_of, read_scan
     from medseg.io.stream import sha256_of
     from medseg.io.write import write_map, write_mask
@@ -34,7 +34,7 @@ _HOMES = {
     "layouts": ("Found", "find_masks", "find_studies"),
     "layouts_manifest": ("study_attributes",),
     "options": ("ReadOptions",),
-    "reference": ("has_no_grid", "read_label_values", "read_labels", "values_in"),
+    "reference": ("has_no_grid", "is_drawn", "read_label_values", "read_labels", "values_in"),
     "scan": ("Scan", "digests_of", "grid_of", "read_scan"),
     "stream": ("sha256_of",),
     "write": ("write_map", "write_mask"),
@@ -52,6 +52,7 @@ __all__ = [
     "find_studies",
     "grid_of",
     "has_no_grid",
+    "is_drawn",
     "monai_reader",
     "naming_faults",
     "read_label_values",

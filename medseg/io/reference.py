@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, LabelMap, Labels, mask_dtype
 from medseg.image.labels import HIGHEST_VALUE
-from medseg.io.dicom.drawings import are_outlines, read_drawing
+from medseg.io.dicom.drawings import are_outlines, is_drawing, read_drawing
 from medseg.io.dicom.drawn import Structure, matched, together
 from medseg.io.dicom.index import looks_like_dicom
 from medseg.io.geometry import tolerance_mm
@@ -71,6 +71,11 @@ def read_label_values(path: Path, options: ReadOptions | None = None) -> tuple[W
 def has_no_grid(path: Path) -> bool:
     """Whether a reference is outlines, whose voxels are those of what they are laid on."""
     return looks_like_dicom(path) and are_outlines(path)
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a mask is a SEG or an RTSTRUCT: drawn on some slices of a scan, and no more of it."""
+    return is_drawing(path)
 
 
 def values_in(path: Path) -> frozenset[int]:

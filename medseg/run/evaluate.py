@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from medseg.errors import InputError, MedsegError
 from medseg.execution import threaded
 from medseg.image import Label, LabelMap, Labels, Study
 from medseg.io import (
+    ReadOptions,
     find_masks,
-    has_no_grid,
+    is_drawn,
     read_labels,
     study_attributes,
     values_in,
@@ -50,7 +51,8 @@ class Asked:
     of studies; its column ``patient`` says which studies are of one patient, and the columns ``by``
     are those to part the results by. ``lesions`` is the rule by which instances.csv is made, None
     for none, and ``instance_masks`` asks for their masks. ``quality`` is what is flagged in the
-    predictions, None for nothing. ``scans`` is where the scans are, for a report to show.
+    predictions, None for nothing. ``scans`` is where the scans are, for a report to show; ``read``
+    how masks are read, such as which structure of a drawing is which label.
     """
 
     metrics: Sequence[Step]
@@ -63,10 +65,15 @@ class Asked:
     instance_masks: bool = False
     quality: Quality | None = None
     scans: Path | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs are at least 1, not {self.jobs}")
+
+    def sources(self, references: Path, predictions: Path, labels: Labels) -> Sources:
+        """Where a report finds what was compared."""
+        return Sources(self.scans, references, predictions, labels=labels, options=self.read)
 
     def cohort(self, studies: Iterable[Study]) -> Cohort:
         """What is known of studies: their own columns and those of the table.
@@ -123,7 +130,7 @@ def evaluated(
         summary = write_tables(output, records)
         write_statistics(output, records, cohort)
         write_instances(output, records)
-        write_sources(output, Sources(asked.scans, references, predictions, labels=labels))
+        write_sources(output, asked.sources(references, predictions, labels))
     return EvaluationSummary(output, failures, summary, records)
 
 
@@ -140,12 +147,12 @@ class _Work:
         assert study.reference is not None  # masks without one are no studies here
         assert asked.labels is not None  # found in the masks where none were given
         prediction, labels = Path(study.images[0]), asked.labels
-        if has_no_grid(study.reference):
-            mask, more = read_labels(prediction, labels)
-            reference, told = read_labels(study.reference, labels, mask.grid)
+        if is_drawn(study.reference) and not is_drawn(prediction):
+            mask, more = read_labels(prediction, labels, options=asked.read)
+            reference, told = read_labels(study.reference, labels, mask.grid, asked.read)
         else:
-            reference, told = read_labels(study.reference, labels)
-            mask, more = read_labels(prediction, labels, reference.grid)
+            reference, told = read_labels(study.reference, labels, options=asked.read)
+            mask, more = read_labels(prediction, labels, reference.grid, asked.read)
         comparison = Comparison(mask, reference, self.threads)
         flags = asked.quality.flags(mask) if asked.quality is not None else ()
         record = {

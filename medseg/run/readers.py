@@ -11,7 +11,7 @@ from typing import Any
 
 from medseg.errors import Caution, InputError, MedsegError
 from medseg.image import LabelMap, Labels, Study
-from medseg.io import find_masks, read_labels, write_atomically, write_mask
+from medseg.io import find_masks, is_drawn, read_labels, write_atomically, write_mask
 from medseg.metrics import Comparison, Measure, Metric
 from medseg.metrics.agreement import (
     Consensus,
@@ -159,18 +159,25 @@ class _Work:
         return record | lesions_of(study, mask, majority, asked, self.output)
 
     def _read(self, study: Study) -> tuple[LabelMap, dict[str, LabelMap], list[Caution]]:
-        """The model's mask and each reader's, all in the first reader's order of axes."""
-        paths = self.masks[study.name]
-        first = next(iter(paths))
-        reference, told = read_labels(paths[first], self.labels)
+        """The model's mask and each reader's, all in one order of axes.
+
+        What is drawn on some slices is laid on the grid of a mask that has them all.
+        """
+        paths, prediction = self.masks[study.name], Path(study.images[0])
+        every = (*paths.values(), prediction)
+        whole = next((path for path in every if not is_drawn(path)), prediction)
+        first, told = read_labels(whole, self.labels, options=self.asked.read)
         cautions = list(told)
-        readers = {first: reference}
-        for name, path in paths.items():
-            if name != first:
-                readers[name], more = read_labels(path, self.labels, reference.grid)
-                cautions += more
-        mask, more = read_labels(Path(study.images[0]), self.labels, reference.grid)
-        return mask, readers, [*cautions, *more]
+
+        def laid(path: Path) -> LabelMap:
+            if path == whole:
+                return first
+            found, more = read_labels(path, self.labels, first.grid, self.asked.read)
+            cautions.extend(more)
+            return found
+
+        readers = {name: laid(path) for name, path in paths.items()}
+        return laid(prediction), readers, cautions
 
     def _measured(self, mine: LabelMap, theirs: LabelMap) -> list[dict[str, Any]]:
         comparison = Comparison(mine, theirs, self.threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from medseg.pipeline import Pipeline, Site, load_labels, load_pipeline, load_sit
 from medseg.run.events import Watch, unheard
 
 if TYPE_CHECKING:
+    from medseg.io import ReadOptions
     from medseg.metrics.measure import BothEmpty
     from medseg.run.convert import Conversion
     from medseg.run.crossvalidation import FoldsSummary
@@ -189,8 +190,19 @@ def how_to_evaluate(
         wanted,
         found or (chosen.labels if chosen else None),
         table=None if table is None else Path(table),
+        read=_reading(chosen),
         **options,
     )
+
+
+def _reading(pipeline: Pipeline | None) -> ReadOptions:
+    """How a pipeline reads scans and masks, wherever they are."""
+    from medseg.io import ReadOptions
+
+    if pipeline is None:
+        return ReadOptions()
+    names = [one.name for one in fields(ReadOptions)]
+    return ReadOptions(**{name: getattr(pipeline.input, name) for name in names})
 
 
 def conversion(

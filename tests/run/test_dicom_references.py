@@ -50,7 +50,7 @@ training:
 def recipe(tmp_path: Path) -> Path:
     """Six patients in one folder, each with a second series; every other one has a SEG."""
     folder = tmp_path / "scans"
-    labels = Labels((Label("GTV one", (1,)),))
+    labels = Labels((Label("GTV one", (1,)), Label("elsewhere", (2,))))
     for number in range(6):
         image, truth = ball(number)
         alone = tmp_path / str(number)
@@ -58,6 +58,7 @@ def recipe(tmp_path: Path) -> Path:
         pixels = image.astype(np.int16)
         write_series(alone, pixels, lps(), SeriesDescription="portal venous", **visit)
         source = source_of(alone)
+        truth[:2, :2, 4:6] = 2
         mask = LabelMap(truth, source.placed.grid, labels)
         write = write_segments if number % 2 else write_contours
         write(alone / "drawn.dcm", mask, source)

@@ -37,7 +37,7 @@ def killed(folder: Path, kills: int, seed: int, execution: str = "serial") -> di
     )
     assert said.returncode == 0, said.stderr
     found: dict[str, Any] = json.loads(said.stdout)
-    assert found["files"] == 5 + 5 + 5
+    assert found["files"] == 5 + 5 + 7
     return found
 
 

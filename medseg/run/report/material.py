@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medseg.errors import MedsegError
 from medseg.image import Grid, Label, LabelMap, Labels, Study, Volume
 from medseg.image.resampling import resample, resample_labels
-from medseg.io import find_masks, find_studies, has_no_grid, read_labels, read_scan
+from medseg.io import find_masks, find_studies, is_drawn, read_labels, read_scan
 from medseg.run.records import Record
 from medseg.run.report.gathering import RunSaid
 from medseg.run.sources import Sources
@@ -131,7 +131,7 @@ def material(study: str, files: Mapping[str, Files]) -> Material | None:
             continue
         truth = one.reference(study)
         if reference is None and truth is not None:
-            reference = _mask(truth, labels, grid if has_no_grid(truth) else None, one, notes)
+            reference = _mask(truth, labels, grid if is_drawn(truth) else None, one, notes)
             grid = reference.grid if reference is not None else grid
         found = _mask(path, labels, grid, one, notes)
         if found is not None:
