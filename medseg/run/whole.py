@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from medseg.run.instances import write_instances
 from medseg.run.journal import JOURNAL, SHARDS, Line, journal_lines
 from medseg.run.records import Record, read_record
 from medseg.run.shards import read_plan
-from medseg.run.tables import write_tables
+from medseg.run.tables import for_tables, write_tables
 
 _HOUR = 3600.0
 
@@ -49,8 +49,9 @@ class Merged:
     left: tuple[str, ...]
 
 
-def write_all(output: Path, records: Sequence[Record]) -> Mapping[str, Any]:
+def write_all(output: Path, records: Iterable[Record]) -> Mapping[str, Any]:
     """All tables of a run; the summary."""
+    records = for_tables(records)
     summary = write_tables(output, records)
     write_instances(output, records)
     return summary
