@@ -19,15 +19,16 @@ from medseg.run.exports import check_apart
 from medseg.run.folder import held
 from medseg.run.job import Job, mask_path
 from medseg.run.journal import JOURNAL, SHARDS, Journal
+from medseg.run.packed import Packed, as_json, unpacked
 from medseg.run.privacy import Names
 from medseg.run.records import Record, failed, read_record, still_stands, write_record
 from medseg.run.shards import Shard, claiming, write_plan
 from medseg.run.site import settled
-from medseg.run.tables import summed
+from medseg.run.tables import for_tables, summed
 from medseg.run.whole import write_all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StudyOutcome:
     """How one study ended; ``record`` is what its JSON says."""
 
@@ -117,7 +118,7 @@ def predict(
         finally:
             # An interrupted run has its tables too, of what was done until then.
             outcomes.sort(key=lambda outcome: outcome.name)
-            summary = write_all(output, [dict(outcome.record) for outcome in outcomes])
+            summary = write_all(output, (unpacked(outcome.record) for outcome in outcomes))
             job.tell_sources()
     return RunSummary(output, tuple(outcomes), summary)
 
@@ -131,7 +132,7 @@ def _sharded(job: Job, found: Found, shard: Shard) -> RunSummary:
         dealt = mine if shard.index else claims.taken(mine)
         journal = journal_of(job, f"{SHARDS}/{shard.name}.jsonl")
         work_through(job, Deal(dealt, len(mine)), journal, outcomes)
-    records = [dict(outcome.record) for outcome in outcomes]
+    records = for_tables(unpacked(outcome.record) for outcome in outcomes)
     return RunSummary(job.output, tuple(outcomes), summed(records))
 
 
@@ -142,12 +143,15 @@ def journal_of(job: Job, name: str) -> Journal:
 
 def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
     """Do the work where the site wants it, adding each outcome as it comes."""
+    like = b""
     try:
         with closing(DEALERS[job.site.execution](job, deal)) as ended:
             for done in ended:
                 outcome = _closed(job, done)
                 journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
-                outcomes.append(outcome)
+                # A thousand records are more alike than not, and they are held until the end.
+                like = like or as_json(outcome.record)
+                outcomes.append(replace(outcome, record=Packed(outcome.record, like)))
                 said = str(outcome.error) if outcome.error else ""
                 job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
     except (KeyboardInterrupt, SystemExit):

@@ -13,7 +13,16 @@ from medseg.io import write_atomically
 from medseg.metrics import Measure, summarise
 from medseg.run.records import Record
 
+_TOLD = (
+    *("study", "patient", "state", "error", "volumes_ml", "reference_volumes_ml", "metrics"),
+    *("instances", "calibration"),
+)
 _RISKY = ("=", "+", "-", "@", "\t", "\r")
+
+
+def for_tables(records: Iterable[Record]) -> list[Record]:
+    """Of each record what the tables of a run say."""
+    return [{key: record[key] for key in _TOLD if key in record} for record in records]
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

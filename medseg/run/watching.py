@@ -17,6 +17,7 @@ from medseg.run.events import Note, Watch, unheard
 from medseg.run.folder import held
 from medseg.run.job import Job
 from medseg.run.journal import JOURNAL
+from medseg.run.packed import unpacked
 from medseg.run.predict import (
     RunSummary,
     StudyOutcome,
@@ -104,9 +105,8 @@ def watch_folder(
                 work_through(job, Deal(studies, len(studies)), journal, outcomes)
             finally:
                 known |= {outcome.name: outcome for outcome in outcomes}
-                records = [dict(known[name].record) for name in sorted(known)]
-                write_all(output, records)
-        summary = write_all(output, [dict(known[name].record) for name in sorted(known)])
+                write_all(output, (unpacked(known[name].record) for name in sorted(known)))
+        summary = write_all(output, (unpacked(known[name].record) for name in sorted(known)))
     return RunSummary(output, tuple(known[name] for name in sorted(known)), summary)
 
 

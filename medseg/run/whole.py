@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from medseg.run.journal import JOURNAL, SHARDS, Line, journal_lines
 from medseg.run.records import Record, read_record
 from medseg.run.shards import read_plan
 from medseg.run.statistics import Cohort, write_statistics
-from medseg.run.tables import write_tables
+from medseg.run.tables import for_tables, write_tables
 
 _HOUR = 3600.0
 
@@ -51,8 +51,9 @@ class Merged:
     left: tuple[str, ...]
 
 
-def write_all(output: Path, records: Sequence[Record]) -> Mapping[str, Any]:
+def write_all(output: Path, records: Iterable[Record]) -> Mapping[str, Any]:
     """All tables of a run, with references its statistics too; the summary."""
+    records = for_tables(records)
     summary = write_tables(output, records)
     write_instances(output, records)
     write_calibration(output, records)
