@@ -1,15 +1,16 @@
 """Hippocampus, case by case beside nnU-Net's published Dice, on folds 1 to 4 of its own split.
 
-    python benchmarks/hippocampus.py [--fold 1 2 3 4] [--recipe 20|120|FILE] [--minutes N]
+    python benchmarks/hippocampus.py [--fold 1 2 3 4] [--recipe FILE ...] [--minutes N]
         [--device NAME] [--work FOLDER] [--write]
 
 A fold is trained on the other three that are here (nnU-Net also had fold 0: 208 cases and not
-156), and tested on its 52 cases. ``--recipe 20`` is pipelines/hippocampus.yaml, ``120``
-pipelines/hippocampus_long.yaml. Killed and begun again, it goes on; what is finished is not done
-again, and with more ``--minutes`` a training goes on from where it ended. Into the work folder go
-results.md, cases.csv, cases.png (case against case) and minutes.png (Dice against minutes), and
-with ``--write`` the results into docs/benchmarks.md. The scans and nnU-Net's figures
-(an independent re-run, two trainings) are found by MEDSEG_REAL_DATA (default ../shared/data).
+156), and tested on its 52 cases. Several recipes are trained side by side, each with its part of
+the cores, and are averaged: together they have the budget that one would have alone. Killed and
+begun again, it goes on; what is finished is not done again, and with more ``--minutes`` a training
+goes on from where it ended. Into the work folder go results.md, cases.csv, cases.png (case against
+case) and minutes.png (Dice against minutes), and with ``--write`` the results into
+docs/benchmarks.md. The scans and nnU-Net's figures (an independent re-run, two trainings) are
+found by MEDSEG_REAL_DATA (default ../shared/data).
 """
 
 from __future__ import annotations
@@ -17,35 +18,50 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from common import DATA, REPOSITORY, markdown, measures, medseg, settings, write_between
 
 from medseg.metrics.statistics import compare, describe
+from medseg.pipeline import dump_pipeline, load_pipeline
 
 LABELS = {"anterior": "ant", "posterior": "post"}
-RECIPES = {"20": "hippocampus.yaml", "120": "hippocampus_long.yaml"}
 FOLDER = DATA / "hippocampus"
 PAGE = REPOSITORY / "docs/benchmarks.md"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A recipe with its budget, and where its folds are kept."""
+    """Recipes with their budget, and where their folds are kept."""
 
-    recipe: Path
+    recipes: tuple[Path, ...]
     minutes: float | None
     device: str | None
     work: Path
     seed: int | None = None
 
     @property
+    def name(self) -> str:
+        """Of the recipes together."""
+        return "+".join(recipe.stem for recipe in self.recipes)
+
+    @property
     def place(self) -> Path:
-        """The folder of this recipe; a budget does not part it, as a training can go on."""
-        return self.work / (self.recipe.stem + ("" if self.seed is None else f"_seed{self.seed}"))
+        """The folder of what they reach together."""
+        return self.work / (self.name + self._seeded)
+
+    def model(self, recipe: Path, fold: str) -> Path:
+        """The folder of a training; a budget does not part it, as a training can go on."""
+        return self.work / (recipe.stem + self._seeded) / f"fold_{fold}" / "model"
+
+    @property
+    def _seeded(self) -> str:
+        return "" if self.seed is None else f"_seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -62,16 +78,19 @@ class Case:
 def work_through(asked: Asked, fold: str) -> list[Case]:
     """Train on the other folds, segment this one, and read what was measured."""
     place = asked.place / f"fold_{fold}"
-    model, masks, log = place / "model", place / "masks", place / "log.txt"
+    place.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor() as together:
+        models = list(together.map(lambda recipe: train(asked, recipe, fold), asked.recipes))
+    model = models[0] if len(models) == 1 else averaged(models, place / "pipeline.yaml")
+    held_out: list[str | Path] = [
+        "--input",
+        models[0] / "held_out.csv",
+        "--output",
+        place / "masks",
+    ]
     device = ["--device", asked.device] if asked.device else []
-    budget = settings(training__max_minutes=asked.minutes, training__seed=asked.seed)
-    split = ["--folds", FOLDER / "folds.json", "--fold", fold]
-    # A finished training is taken up and ends at once.
-    words = ["train", asked.recipe, "--output", model, "--input", FOLDER, *split, *budget]
-    medseg(*words, *device, log=log)
-    held_out = ["--input", model / "held_out.csv", "--output", masks]
-    medseg("run", model, *held_out, *device, log=log)
-    found, known = measures(masks), published(fold)
+    medseg("run", model, *held_out, *device, log=place / "log.txt")
+    found, known = measures(place / "masks"), published(fold)
     names = sorted(set.intersection(*(set(values) for values in found.values())))
     return [
         Case(
@@ -83,6 +102,41 @@ def work_through(asked: Asked, fold: str) -> list[Case]:
         )
         for name in names
     ]
+
+
+def train(asked: Asked, recipe: Path, fold: str) -> Path:
+    """The model folder; a finished training is taken up and ends at once."""
+    model = asked.model(recipe, fold)
+    model.parent.mkdir(parents=True, exist_ok=True)
+    threads = max(1, len(os.sched_getaffinity(0)) // len(asked.recipes))
+    site = model.parent / "site.yaml"
+    site.write_text(f"device: {asked.device or 'auto'}\nthreads: {threads}\n")
+    budget = settings(training__max_minutes=asked.minutes, training__seed=asked.seed)
+    split: list[str | Path] = ["--folds", FOLDER / "folds.json", "--fold", fold]
+    words: list[str | Path] = [
+        "train",
+        recipe,
+        "--output",
+        model,
+        "--input",
+        FOLDER,
+        *split,
+        *budget,
+    ]
+    medseg(*words, "--site", site, log=model.parent / "log.txt")
+    return model
+
+
+def averaged(models: Sequence[Path], path: Path) -> Path:
+    """The pipeline of the first with the networks of all; they see a scan in one form."""
+    pipelines = [load_pipeline(model) for model in models]
+    first = pipelines[0]
+    if any(one.preprocess != first.preprocess for one in pipelines):
+        raise ValueError("the recipes do not prepare scans alike, so they have no average")
+    networks = tuple(step for one in pipelines for step in one.inference)
+    whole = replace(first, name="averaged", inference=networks, training=None)
+    path.write_text(dump_pipeline(whole))
+    return path
 
 
 def published(fold: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -120,23 +174,25 @@ def results(cases: Sequence[Case], asked: Asked) -> list[str]:
         rows.append([name, len(part), shown, *(f"{one:.4f}" for one in labels), *figures])
     head = ["fold", "cases", "minutes", *LABELS, "mean Dice", "95 % of the mean"]
     head += ["nnU-Net's two runs", "difference", "95 % of it", "Wilcoxon p"]
+    recipes = " and ".join(recipe.name for recipe in asked.recipes)
     told = (
-        f"`{asked.recipe.name}`. The difference is medseg's Dice less that of nnU-Net's first run,"
-        " paired by case; its interval is by bootstrap over cases."
+        f"`{recipes}`. The difference is medseg's Dice less that of nnU-Net's first run, paired by"
+        " case; its interval is by bootstrap over cases."
     )
     return [told, "", *markdown(head, rows)]
 
 
 def _minutes(asked: Asked, folds: Sequence[str]) -> str:
-    cards = (asked.place / f"fold_{fold}" / "model" / "card.json" for fold in folds)
-    return f"{fmean(json.loads(card.read_text())['minutes'] for card in cards):.0f}"
+    """Of a fold on the whole machine; recipes that share it end together."""
+    models = [asked.model(recipe, fold) for fold in folds for recipe in asked.recipes]
+    cards = [json.loads((model / "card.json").read_text()) for model in models]
+    return f"{fmean(card['minutes'] for card in cards):.0f}"
 
 
-def curve(asked: Asked, fold: str) -> list[tuple[float, float]]:
-    """Minutes and mean Dice of the validations of a fold's training, as its history has them."""
-    path = asked.place / f"fold_{fold}" / "model" / "history.csv"
+def curve(model: Path) -> list[tuple[float, float]]:
+    """Minutes and mean Dice of the validations of a training, as its history has them."""
     points = []
-    with path.open() as file:
+    with (model / "history.csv").open() as file:
         for row in csv.DictReader(file):
             dice = [row.get(f"dice_{label}") or "" for label in LABELS]
             if all(dice):
@@ -179,14 +235,15 @@ def draw_minutes(asked: Asked, cases: Sequence[Case], path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for fold in sorted({case.fold for case in cases}):
-        points = curve(asked, fold)
-        (line,) = axes.plot(
-            *zip(*points, strict=True), marker=".", label=f"fold {fold}, on the way"
-        )
+        for recipe in asked.recipes:
+            points = curve(asked.model(recipe, fold))
+            if points:
+                said = f"{recipe.stem}, fold {fold}, on the way"
+                axes.plot(*zip(*points, strict=True), marker=".", label=said)
         part = [case for case in cases if case.fold == fold]
         end = float(_minutes(asked, [fold])), fmean(case.mine for case in part)
-        axes.plot(*end, marker="*", markersize=12, color=line.get_color(), linestyle="none",
-                  label=f"fold {fold}, its {len(part)} cases")  # fmt: skip
+        (line,) = axes.plot(*end, marker="*", markersize=12, linestyle="none",
+                            label=f"fold {fold}, its {len(part)} cases")  # fmt: skip
         theirs = fmean(case.theirs[0] for case in part)
         axes.axhline(theirs, color=line.get_color(), linewidth=0.8, linestyle=":")
     axes.set(xlabel="minutes of training", ylabel="mean Dice (dotted: nnU-Net's)")
@@ -198,16 +255,15 @@ def main() -> None:
     """Do what was asked, fold after fold, and write what is known after each."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--fold", nargs="+", default=["1", "2", "3", "4"], choices=list("1234"))
-    words.add_argument("--recipe", default="20", help="20, 120, or a pipeline file")
+    default = [REPOSITORY / "pipelines/hippocampus.yaml"]
+    words.add_argument("--recipe", nargs="+", type=Path, default=default)
     words.add_argument("--minutes", type=float, help="another budget a fold than the recipe's")
     words.add_argument("--device")
     words.add_argument("--seed", type=int, help="another seed than the recipe's")
     words.add_argument("--work", type=Path, default=Path("out/hippocampus"))
     words.add_argument("--write", action="store_true", help="into docs/benchmarks.md as well")
     given = words.parse_args()
-    recipe = RECIPES.get(given.recipe)
-    path = REPOSITORY / "pipelines" / recipe if recipe else Path(given.recipe)
-    asked = Asked(path, given.minutes, given.device, given.work, given.seed)
+    asked = Asked(tuple(given.recipe), given.minutes, given.device, given.work, given.seed)
     cases: list[Case] = []
     for fold in given.fold:
         cases += work_through(asked, fold)
@@ -218,7 +274,7 @@ def main() -> None:
         draw_minutes(asked, cases, asked.place / "minutes.png")
         print("\n".join(lines), flush=True)
     if given.write:
-        write_between(PAGE, f"hippocampus {path.stem}", lines)
+        write_between(PAGE, f"hippocampus {asked.name}", lines)
 
 
 if __name__ == "__main__":

@@ -58,12 +58,13 @@ class Gauge:
         return float(np.polyfit(np.arange(len(kept)), kept, 1)[0])
 
 
-def make(folder: Path, count: int) -> Pipeline:
-    """Studies of 12 x 12 x 12 voxels, each of its own noise."""
+def make(folder: Path, count: int, size: int = 12) -> Pipeline:
+    """Studies of ``size`` voxels a side, each of its own noise."""
     (folder / "images").mkdir()
+    third = slice(size // 3, 2 * size // 3)
     for number in range(count):
-        data = np.random.default_rng(number).normal(0, 8, (12, 12, 12)).astype(np.float32)
-        data[4:8, 4:8, 4:8] += 100
+        data = np.random.default_rng(number).normal(0, 8, (size,) * 3).astype(np.float32)
+        data[third, third, third] += 100
         image = nib.Nifti1Image(data, np.diag([1.5, 1.5, 2, 1]))
         image.set_qform(image.affine, 1)
         image.set_sform(image.affine, 1)

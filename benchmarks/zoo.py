@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from medseg.models import MODELS, Network
 from medseg.pipeline import dump_pipeline, load_pipeline
+from medseg.run.validation import trainable
 from medseg.training.growth import Growth
 
 PAGE = REPOSITORY / "docs/models.md"
@@ -164,7 +165,7 @@ def work_through(entry: Entry, work: Path) -> dict[str, Any]:
     faster += ["--set", "inference.0.mirror=[]"] if entry.dims == 2 else []
     medseg("run", model, *held_out, *faster, log=log)
     card = json.loads((model / "card.json").read_text())
-    parameters, gmacs = counted(entry)
+    parameters, gmacs = counted(model)
     found = {
         "name": entry.name,
         "dims": entry.dims,
@@ -185,20 +186,22 @@ def work_through(entry: Entry, work: Path) -> dict[str, Any]:
 def write_pipeline(entry: Entry, path: Path) -> None:
     """The recipe of its dimensions with this network and budget."""
     pipeline = load_pipeline(REPOSITORY / "pipelines" / PIPELINES[entry.dims])
-    (step,) = pipeline.inference
-    assert pipeline.training is not None
+    recipe, step = trainable(pipeline)
     special = {"validate": 0, **TRAINING.get(entry.name, {})}
-    training = replace(pipeline.training, max_minutes=entry.minutes, seed=entry.seed, **special)
+    training = replace(recipe, max_minutes=entry.minutes, seed=entry.seed, **special)
     asked = replace(step, model=entry.network())
     whole = replace(pipeline, name=entry.folder, inference=(asked,), training=training)
     path.write_text(dump_pipeline(whole))
 
 
-def counted(entry: Entry) -> tuple[int, float]:
-    """Parameters, and multiplications of one window in thousands of millions."""
-    pipeline = load_pipeline(REPOSITORY / "pipelines" / PIPELINES[entry.dims])
-    (step,) = pipeline.inference
-    module = entry.network()(1, pipeline.labels.channels).eval()
+def counted(model: Path) -> tuple[int, float]:
+    """Parameters, and multiplications of one window in thousands of millions, as it was trained.
+
+    A growing network is counted as large as it became.
+    """
+    pipeline = load_pipeline(model)
+    _, step = trainable(pipeline)
+    module = step.model(1, pipeline.labels.channels).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(1, 1, *step.window))
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops() / 2e9
