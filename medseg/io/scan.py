@@ -188,8 +188,10 @@ def _told(channels: Sequence[_Channel]) -> tuple[Caution, ...]:
 
 def _shortly(digests: Mapping[Path, str]) -> Mapping[str, str]:
     """File names as keys, with as many folders before them as tell them apart."""
-    for parts in range(1, max((len(path.parts) for path in digests), default=1) + 1):
-        names = {"/".join(path.parts[-parts:]): sha for path, sha in digests.items()}
+    # Path.parts stays with the path, and a run of thousands keeps its paths.
+    split = {tuple(path.as_posix().split("/")): sha for path, sha in digests.items()}
+    for parts in range(1, max(map(len, split), default=1) + 1):
+        names = {"/".join(path[-parts:]): sha for path, sha in split.items()}
         if len(names) == len(digests):
             break
     return MappingProxyType(names)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Literal, cast
 
 import torch
@@ -13,6 +14,11 @@ from torch.overrides import TorchFunctionMode
 from medseg.errors import PipelineError
 
 Precision = Literal["float32", "bfloat16", "float16"]
+
+# Of glibc's malloc.h: the largest top of the heap that is kept, and the least size of a block
+# that is the system's own.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _OWN_BLOCK_BYTES = 2**30, 2**28
 
 
 def device_named(name: str) -> torch.device:
@@ -34,6 +40,19 @@ def device_named(name: str) -> torch.device:
             "E_CONFIG", f"there is no device {name!r} here; 'medseg doctor' tells what there is"
         )
     return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep up to 1 GiB that tensors on the processor have freed, for the next.
+
+    A network asks for the same tensors over and over. glibc gives each of them back to the system,
+    which hands out zeroed pages the next time; that is a sixth of the time of a training step and
+    up to a third of a segmentation. Other C libraries are left as they are.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        tell = ctypes.CDLL(None).mallopt
+        tell(_TRIM_THRESHOLD, _KEPT_BYTES)
+        tell(_MMAP_THRESHOLD, _OWN_BLOCK_BYTES)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
     import torch
 
     from medseg.compiled import use_threads
-    from medseg.models.device import device_named
+    from medseg.models.device import device_named, keep_freed_memory
 
     if site.threads is not None:
         torch.set_num_threads(site.threads)
@@ -37,7 +37,9 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
         moved = tuple(_moved(step, site.device) for step in moved)
     for step in moved:
         # A device that is not there is told now, not by the first study.
-        device_named(getattr(step, "device", "cpu"))
+        device = device_named(getattr(step, "device", "cpu"))
+        if device.type == "cpu" and getattr(step, "engine", None) in {"torch", "auto"}:
+            keep_freed_memory()
     return replace(pipeline, inference=moved)
 
 

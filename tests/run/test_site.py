@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from medseg.pipeline import Site, load_pipeline
 from medseg.run.site import settled
@@ -29,8 +33,38 @@ inference:
 def test_engines_of_the_cpu_stay_there_whatever_the_site_says(
     tmp_path: Path, engine: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medseg.models.device.device_named", lambda name: name)
+    there = torch.device("cuda")
+    monkeypatch.setattr("medseg.models.device.device_named", lambda _: there)
     path = tmp_path / "placed.yaml"
     path.write_text(TEXT.replace("ENGINE", engine))
     asked: Any = settled(load_pipeline(path), Site(device="cuda")).inference[0]
     assert asked.device == device
+
+
+HELD = """
+import resource, sys, torch
+from pathlib import Path
+from medseg.pipeline import Site, load_pipeline
+from medseg.run.site import settled
+
+settled(load_pipeline(Path(sys.argv[1])), Site(device="cpu"))
+for _ in range(2):
+    torch.ones(1 << 24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    torch.ones(1 << 24)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+@pytest.mark.parametrize(("engine", "kept"), [("torch", True), ("openvino", False)])
+def test_memory_that_a_network_freed_is_there_for_its_next_tensor(
+    tmp_path: Path, engine: str, kept: bool
+) -> None:
+    path = tmp_path / "placed.yaml"
+    path.write_text(TEXT.replace("ENGINE", engine))
+    told = [sys.executable, "-c", HELD, str(path)]
+    fetched = int(subprocess.run(told, check=True, capture_output=True, text=True).stdout)
+    asked = 4 * 2**26
+    assert fetched < asked / 100 if kept else fetched > asked / 2
