@@ -6,7 +6,7 @@
 One network with one set of weights segments one CT phantom (512 x 512 x 300 voxels, the generator
 of sample_data) in every role, each in a process of its own and the roles in turn:
 
-    torch, openvino, openvino_bf16, onnxruntime    medseg run, by engine
+    torch, torch_bf16, openvino, openvino_bf16, onnxruntime    medseg run, by engine
     openvino_body    the same, with the box around the body cut out first
     monai     the same module under SlidingWindowInferer, and Invertd back to the scan's grid
     nnunet    the same module under nnunetv2's nnUNetPredictor; --nnunet names a Python that has it
@@ -36,6 +36,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENGINES = {
     "torch": ("torch", "float32"),
+    "torch_bf16": ("torch", "bfloat16"),
     "openvino": ("openvino", "float32"),
     "openvino_bf16": ("openvino", "bfloat16"),
     "onnxruntime": ("onnxruntime", "float32"),
