@@ -260,7 +260,7 @@ class Asked(Step, ABC):
             if self.engine == "auto":
                 return None
             raise ModelError("E_CONFIG", made)
-        return made
+        return made()
 
     def _filled(self, channels: int, labels: Labels, device: torch.device) -> Filled:
         from medseg.inference.engine import filled

@@ -27,6 +27,7 @@ from medseg.models.checkpoint import Weights, weights_file
 
 EngineName: TypeAlias = Literal["torch", "openvino", "onnxruntime"]
 Ask: TypeAlias = Callable[[Tensor], Tensor]
+_Run: TypeAlias = Callable[[Any], Any]
 PACKAGES: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "onnxruntime": ("onnxruntime", "onnxscript"),
@@ -55,8 +56,12 @@ def best_installed(device: torch.device) -> EngineName:
 
 
 @lru_cache(maxsize=4)
-def ready(engine: EngineName, wanted: Wanted, module: nn.Module, threads: int) -> Ask | str:
-    """The network in another engine, or why that cannot be.
+def ready(
+    engine: EngineName, wanted: Wanted, module: nn.Module, threads: int
+) -> Callable[[], Ask] | str:
+    """What begins to ask the network in another engine, or why that cannot be.
+
+    Whoever asks begins for itself: an answer stands until the same one asks again.
 
     It takes (B, C, *window) and gives (B, K, *window). Fewer windows than the shape has are filled
     up, and what is said of the filling is left out.
@@ -67,20 +72,25 @@ def ready(engine: EngineName, wanted: Wanted, module: nn.Module, threads: int) -
     convert = {"openvino": _openvino, "onnxruntime": _onnxruntime}[engine]
     try:
         with quiet():
-            run = convert(wanted, module, threads)
+            begin = convert(wanted, module, threads)
     # Whatever an exporter or a compiler of graphs cannot do ends in an error of its own kind.
     except Exception as error:
         told = f"engine '{engine}' cannot take the network '{wanted.model.name}': {error}"
         return told.splitlines()[0][:300]
 
-    def ask(windows: Tensor) -> Tensor:
-        count = len(windows)
-        if count < wanted.shape[0]:
-            rest = windows.new_zeros((wanted.shape[0] - count, *windows.shape[1:]))
-            windows = torch.cat([windows, rest])
-        return torch.from_numpy(run(windows.contiguous().numpy())).movedim(-1, 1)[:count]
+    def begun() -> Ask:
+        run = begin()
 
-    return ask
+        def ask(windows: Tensor) -> Tensor:
+            count = len(windows)
+            if count < wanted.shape[0]:
+                rest = windows.new_zeros((wanted.shape[0] - count, *windows.shape[1:]))
+                windows = torch.cat([windows, rest])
+            return torch.from_numpy(run(windows.contiguous().numpy())).movedim(-1, 1)[:count]
+
+        return ask
+
+    return begun
 
 
 class _LabelsLast(nn.Module):
@@ -99,7 +109,7 @@ def _exported(wanted: Wanted, module: nn.Module) -> Any:
     return exported(_LabelsLast(module), wanted.shape)
 
 
-def _openvino(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any], Any]:
+def _openvino(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[], _Run]:
     openvino = import_module("openvino")
 
     def convert(path: Path) -> None:
@@ -114,12 +124,16 @@ def _openvino(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any]
     }
     with _kept("openvino", openvino.__version__, wanted, convert) as folder:
         compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", hints)
-    request = compiled.create_infer_request()
-    # What it gives stands until it is asked again; nobody keeps it for longer.
-    return lambda windows: request.infer([windows], share_outputs=True)[0]
+
+    def begin() -> _Run:
+        request = compiled.create_infer_request()
+        # What it gives stands until it is asked again; nobody keeps it for longer.
+        return lambda windows: request.infer([windows], share_outputs=True)[0]
+
+    return begin
 
 
-def _onnxruntime(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[Any], Any]:
+def _onnxruntime(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[], _Run]:
     runtime = import_module("onnxruntime")
 
     def convert(path: Path) -> None:
@@ -132,7 +146,7 @@ def _onnxruntime(wanted: Wanted, module: nn.Module, threads: int) -> Callable[[A
             str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
     name = session.get_inputs()[0].name
-    return lambda windows: session.run(None, {name: windows})[0]
+    return lambda: lambda windows: session.run(None, {name: windows})[0]
 
 
 @contextmanager

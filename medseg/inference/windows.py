@@ -66,10 +66,11 @@ class Windows:
         """Where windows begin along an axis."""
         return starts(self.shape[axis], self.size[axis], self.overlap, self.blending)
 
-    def corners_at(self, start: int) -> list[Corner]:
-        """The first voxels of the windows that begin at ``start`` along the first axis."""
-        _, *along = (self.along(axis) for axis in range(3))
-        return [(start, y, z) for y, z in product(*along)]
+    @property
+    def corners(self) -> list[Corner]:
+        """The first voxels of all windows, in the order of rows."""
+        x, y, z = (self.along(axis) for axis in range(3))
+        return list(product(x, y, z))
 
     def weights(self, device: torch.device) -> list[Tensor]:
         """The weights of a window's voxels along each of its sides; their product is a voxel's."""
@@ -105,20 +106,17 @@ def blended(
     seen = image.permute(0, *(1 + axis for axis in order))
     back = [0, 1, *(2 + order.index(axis) for axis in range(3))]
     forth = [0, *(2 + axis for axis in order), 1]
-    todo = [
-        (start, corners)
-        for start in windows.along(0)
-        for corners in batched(windows.corners_at(start), place.batch)
-    ]
+    # A batch may begin in one row and end in another: a slice is often a single window.
+    batches = batched(windows.corners, place.batch)
     boxes = (
         torch.stack([seen[_box(c, windows.size)] for c in corners]).permute(back).contiguous()
-        for _, corners in todo
+        for corners in batches
     )
     finished = 0
-    for (start, corners), said in zip(todo, answered(boxes, predict, place.compute), strict=True):
-        yield from ring.finished(finished, start)
-        finished = start
-        for (_, y, z), one in zip(corners, said.permute(forth), strict=True):
+    for corners, said in zip(batches, answered(boxes, predict, place.compute), strict=True):
+        for (start, y, z), one in zip(corners, said.permute(forth), strict=True):
+            yield from ring.finished(finished, start)
+            finished = start
             ring.add(start, (y, z), one)
     yield from ring.finished(finished, length)
 

@@ -60,6 +60,15 @@ def test_every_engine_says_what_torch_says(tmp_path: Path, engine: str, dims: in
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_walks_that_take_turns_do_not_write_over_each_other(tmp_path: Path, engine: str) -> None:
+    """Slices along three axes, each asked a little at a time."""
+    own = step(tmp_path, 2, axes=(0, 1, 2))
+    volume = scan(21, 19, 23)
+    said = replace(own, engine=engine)(volume, TWO).data
+    assert torch.allclose(said, own(volume, TWO).data, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_converted_network_is_kept_and_found_again(
     tmp_path: Path, own_cache: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,17 @@ def test_blending_is_a_partition_of_unity(
     assert torch.allclose(said, pointwise(image[None])[0], atol=1e-5)
 
 
+def test_batches_are_full_but_for_the_last_also_where_a_row_has_one_window() -> None:
+    image, seen = torch.randn(1, 11, 6, 5), []
+
+    def counted(windows: Tensor) -> Tensor:
+        seen.append(len(windows))
+        return pointwise(windows)
+
+    whole(blended(image, windows_over(image, (1, 6, 5), 0.5, "constant"), counted, asked(4)), 11)
+    assert seen == [4, 4, 3]
+
+
 @given(length=st.integers(1, 300), window=st.integers(1, 300), overlap=st.floats(0, 0.99))
 def test_windows_begin_at_the_start_end_at_the_end_and_leave_no_gap(
     length: int, window: int, overlap: float
