@@ -18,7 +18,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 # Of glibc's malloc.h: the largest top of the heap that is kept, and the least size of a block
 # that is the system's own.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _OWN_BLOCK_BYTES = 2**30, 2**28
+_KEPT_BYTES, _OWN_BLOCK_BYTES = 2**29, 2**28
 
 
 def device_named(name: str) -> torch.device:
@@ -43,11 +43,11 @@ def device_named(name: str) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 1 GiB that tensors on the processor have freed, for the next.
+    """Let this process keep up to 0.5 GiB that tensors on the processor have freed, for the next.
 
     A network asks for the same tensors over and over. glibc gives each of them back to the system,
     which hands out zeroed pages the next time; that is a sixth of the time of a training step and
-    up to a third of a segmentation. Other C libraries are left as they are.
+    a quarter of a segmentation. Other C libraries are left as they are.
     """
     with suppress(AttributeError, OSError, TypeError):
         tell = ctypes.CDLL(None).mallopt
