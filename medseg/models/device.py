@@ -18,7 +18,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 # Of glibc's malloc.h: the largest top of the heap that is kept, and the least size of a block
 # that is the system's own.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _OWN_BLOCK_BYTES = 2**29, 2**28
+_OWN_BLOCK_BYTES = 2**28
 
 
 def device_named(name: str) -> torch.device:
@@ -42,8 +42,8 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def keep_freed_memory() -> None:
-    """Let this process keep up to 0.5 GiB that tensors on the processor have freed, for the next.
+def keep_freed_memory(gib: float) -> None:
+    """Let this process keep up to ``gib`` that tensors on the processor have freed, for the next.
 
     A network asks for the same tensors over and over. glibc gives each of them back to the system,
     which hands out zeroed pages the next time; that is a sixth of the time of a training step and
@@ -51,7 +51,7 @@ def keep_freed_memory() -> None:
     """
     with suppress(AttributeError, OSError, TypeError):
         tell = ctypes.CDLL(None).mallopt
-        tell(_TRIM_THRESHOLD, _KEPT_BYTES)
+        tell(_TRIM_THRESHOLD, int(gib * 2**30))
         tell(_MMAP_THRESHOLD, _OWN_BLOCK_BYTES)
 
 

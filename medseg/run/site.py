@@ -11,6 +11,9 @@ from medseg.inference import Limits
 from medseg.pipeline import Pipeline, Site
 from medseg.step import Step
 
+_KEPT_GIB, _KEPT_SHARE = 0.5, 1 / 16
+"""How much freed memory a process keeps at most, and which part of what a study may take."""
+
 
 def settled(pipeline: Pipeline, site: Site) -> Pipeline:
     """The pipeline on the site's device; threads and determinism are set for this process.
@@ -39,7 +42,7 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
         # A device that is not there is told now, not by the first study.
         device = device_named(getattr(step, "device", "cpu"))
         if device.type == "cpu" and getattr(step, "engine", None) in {"torch", "auto"}:
-            keep_freed_memory()
+            keep_freed_memory(min(_KEPT_GIB, _KEPT_SHARE * (limits_of(site).memory_gib or 0)))
     return replace(pipeline, inference=moved)
 
 
