@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from conftest import REPOSITORY
 from support.clusters import running
@@ -118,7 +119,8 @@ def test_no_site_of_the_project_changes_what_a_pipeline_is(
 ) -> None:
     from medseg.run.site import settled
 
-    monkeypatch.setattr("medseg.models.device.device_named", lambda name: name)
+    there = torch.device("cuda")
+    monkeypatch.setattr("medseg.models.device.device_named", lambda _: there)
     monkeypatch.setattr("torch.set_num_threads", str)
     monkeypatch.setattr("medseg.compiled.use_threads", str)
     pipeline = load_pipeline(QUICK)
