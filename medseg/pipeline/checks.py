@@ -107,7 +107,10 @@ def _exchanged(builder: Builder) -> None:
 
 
 def _mirrored(builder: Builder) -> None:
-    """What is trained here is not asked about mirror images that exchange its labels."""
+    """What is trained here is asked about mirror images only where it has seen such ones.
+
+    Never about those that exchange its labels.
+    """
     labels = builder.built.get("labels")
     if not isinstance(labels, Labels) or "training" not in builder.places:
         return
@@ -118,10 +121,20 @@ def _mirrored(builder: Builder) -> None:
             if isinstance(step, RandFlip) and step.swap:
                 told = "swap: slices across axis 0 show no left and right, and are trained on too"
                 builder.complain(builder.places[at], at, told)
+    flips = [step for step in builder.built.values() if isinstance(step, RandFlip) and step.prob]
+    known = {axis for flip in flips for axis in flip.axes}
     for at, axes in list(builder.built.items()):
-        if pairs and re.fullmatch(r"inference\.\d+\.mirror", at) and 0 in (axes or ()):
+        if not re.fullmatch(r"inference\.\d+\.mirror", at):
+            continue
+        if pairs and 0 in (axes or ()):
             one, other = pairs[0]
             message = f"mirror: along axis 0 {one!r} looks as {other!r} does; leave 0 out"
+            builder.complain(builder.places[at], at, message)
+        elif strange := sorted(set(axes or ()) - known):
+            message = (
+                f"mirror: no rand_flip of 'training' mirrors axis {strange[0]}, so the network"
+                " would be asked about what it has never seen; add it there, or leave it out here"
+            )
             builder.complain(builder.places[at], at, message)
 
 

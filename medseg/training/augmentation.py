@@ -50,6 +50,11 @@ class Augmentation(Step, ABC):
         del labels
         return self
 
+    def across(self, normal: int) -> Augmentation:
+        """The same for slices across axis ``normal`` of a volume, which have its other two axes."""
+        del normal
+        return self
+
     def on_batch(self, images: Tensor, targets: Tensor, chances: Sequence[RandomState]) -> Patches:
         """Every patch changed by its own chance; one after the other unless told better."""
         import torch

@@ -97,7 +97,8 @@ class Sampler:
                 chances.append(legacy)
         pairs = zip(*patches, strict=True)
         images, targets = (torch.from_numpy(np.stack(one)).to(self.device) for one in pairs)
-        for change in self._changes:
+        for given in self._changes:
+            change = given if axis is None else given.across(axis)
             images, targets = change.on_batch(images, targets, chances)
         return images.float(), targets.long()
 

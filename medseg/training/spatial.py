@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import pi
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class RandFlip(Together):
     """Mirror along each of ``axes`` (0 is x), each with probability ``prob``.
+
+    They are the volume's axes also where a network learns from slices, which lack one of them.
 
     Leave out axes along which a label changes its name, such as x with left and right kidneys;
     or name such pairs by ``swap: {kidney_left: kidney_right}``: they are exchanged where axis 0
@@ -49,6 +51,12 @@ class RandFlip(Together):
             raise ValueError("swap is for labels with one value each")
         values = tuple((one[0], other[0]) for one, other in pairs)
         return _Swapping(prob=self.prob, axes=self.axes, swap=self.swap, pairs=values)
+
+    def across(self, normal: int) -> Augmentation:
+        """With the axes counted as slices have them."""
+        kept = [axis for axis in range(3) if axis != normal]
+        flat = tuple(kept.index(axis) for axis in self.axes if axis in kept)
+        return replace(self, axes=flat) if flat else replace(self, prob=0.0)
 
     def _drawn(self, chance: RandomState, shape: Sequence[int]) -> Any:
         axes = [1 + axis for axis in self.axes if chance.uniform() < self.prob]

@@ -31,6 +31,7 @@ from medseg.postprocess.relabel import Relabel
 from medseg.preprocess import Clip, Monai, NormalizeIntensity, Orientation, Spacing
 from medseg.step import Step
 from medseg.training import AUGMENTATION, Training
+from medseg.training.spatial import RandFlip
 
 TEXTS = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -116,10 +117,14 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         for value, name in enumerate(names, 1)
     )
     some = draw(st.none() | st.just((names[0],)))
+    network, training = draw(NETWORKS), draw(st.none() | RECIPES)
+    if training and not any(isinstance(one, RandFlip) for one in training.augmentation):
+        # Mirror images that training never saw are refused.
+        network = replace(network, mirror=())
     return Pipeline(
         name=draw(st.text("abc é-0", min_size=1, max_size=8)),
         labels=Labels(labels, draw(st.sampled_from([None, 255]))),
-        inference=(draw(NETWORKS),),
+        inference=(network,),
         description=draw(TEXTS),
         input=Input(
             path=draw(st.none() | st.just(Path("/scans/{study}.nii.gz"))),
@@ -130,7 +135,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         refine=draw(st.sampled_from([(), (DenseCrf(appearance_mm=5.0, method="grid"),)])),
         postprocess=(KeepLargest(labels=some), RemoveSmall(min_ml=draw(LENGTHS))),
         metrics=draw(st.sampled_from([(), (Dice(),), (Dice(), Iou()), (Iou(both_empty="one"),)])),
-        training=draw(st.none() | RECIPES),
+        training=training,
         output=draw(st.none() | st.just(Path("/out put/x"))),
         deterministic=draw(st.booleans()),
     )

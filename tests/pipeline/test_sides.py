@@ -55,6 +55,26 @@ def test_sides_keep_their_names(tmp_path: Path, flip: str, mirror: str, told: st
     assert told is None or told in found[0]
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "mirror", "strange"),
+    [
+        ("[{rand_flip: {axes: [1, 2]}}]", "[2, 1]", None),
+        ("[{rand_flip: {axes: [1]}}, {rand_flip: {axes: [2]}}]", "[1, 2]", None),
+        ("[{rand_flip: {axes: [1]}}]", "[1, 2]", 2),
+        ("[{rand_flip: {axes: [1, 2], prob: 0}}]", "[1]", 1),
+        ("[]", "[1]", 1),
+        ("[]", "[]", None),
+    ],
+)
+def test_mirror_images_that_training_never_saw_are_not_asked_about(
+    tmp_path: Path, augmentation: str, mirror: str, strange: int | None
+) -> None:
+    text = RECIPE.replace("[{rand_flip: FLIP}]", augmentation).replace("MIRROR", mirror)
+    told = "".join(complaints(tmp_path, text))
+    assert (f"mirrors axis {strange}" in told) == (strange is not None)
+    assert bool(told) == (strange is not None)
+
+
 @pytest.mark.parametrize(("axes", "count"), [("[2]", 0), ("[1, 2]", 0), ("[0, 2]", 1)])
 def test_slices_without_left_and_right_exchange_nothing(
     tmp_path: Path, axes: str, count: int

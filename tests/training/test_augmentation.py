@@ -167,6 +167,19 @@ def test_names_are_exchanged_only_where_the_first_axis_is_mirrored() -> None:
 
 
 @pytest.mark.parametrize(
+    ("normal", "dims"), [(0, (2, 3)), (1, (3,)), (2, (3,))], ids=["sagittal", "coronal", "axial"]
+)
+def test_slices_are_mirrored_along_the_axes_of_their_volume(
+    normal: int, dims: tuple[int, ...]
+) -> None:
+    images, targets = batch(2)
+    flip = RandFlip(prob=1.0, axes=(1, 2)).across(normal)
+    assert torch.equal(flip.on_batch(images, targets, chances())[0], images.flip(dims))
+    alone = RandFlip(prob=1.0, axes=(normal,)).across(normal)
+    assert torch.equal(alone.on_batch(images, targets, chances())[0], images)
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [("kidney_left", "kidney_right"), ("Left lung", "right Lung"), ("ventricle-L", "ventricle-R")],
 )
