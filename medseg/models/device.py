@@ -46,8 +46,8 @@ def keep_freed_memory(gib: float) -> None:
     """Let this process keep up to ``gib`` that tensors on the processor have freed, for the next.
 
     A network asks for the same tensors over and over. glibc gives each of them back to the system,
-    which hands out zeroed pages the next time; that is a sixth of the time of a training step and
-    a quarter of a segmentation. Other C libraries are left as they are.
+    which hands out zeroed pages the next time (docs/benchmarks.md has what that costs). Other C
+    libraries are left as they are.
     """
     with suppress(AttributeError, OSError, TypeError):
         tell = ctypes.CDLL(None).mallopt
