@@ -124,7 +124,8 @@ def main() -> None:
     print(f"{asked.studies} studies, {1 / seconds:.1f} a second, {seconds * 1000:.1f} ms each")
     print(
         f"memory: {gauge.slope:+.3f} kB a study by the median, {gauge.least_squares:+.3f} by least"
-        f" squares, {gauge.growth:+.1f} MB in all after the first tenth; at the end {gauge.kilobytes[-1] / 1024:.0f} MB"
+        f" squares, {gauge.growth:+.1f} MB in all after the first tenth;"
+        f" at the end {gauge.kilobytes[-1] / 1024:.0f} MB"
     )
     print(f"descriptors: {min(gauge.descriptors[10:])} to {max(gauge.descriptors)}")
     print(f"a process for each study: {alone:.2f} s, {alone / seconds:.0f} times longer")
