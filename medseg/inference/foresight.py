@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from medseg.models import Network
+from medseg.models.device import without_values
 
 
 @lru_cache(maxsize=16)
@@ -20,7 +21,7 @@ def window_bytes(model: Network, channels: tuple[int, int], window: tuple[int, .
     The window and the logits are in it, the network's own weights and the scratch space of
     single operations are not. ``channels`` are those of the image and of the logits.
     """
-    with torch.device("meta"):
+    with without_values():
         module = model.without_download()(*channels).eval()
         image = torch.empty(1, channels[0], *window)
         with torch.inference_mode(), _Living(image) as living:

@@ -20,6 +20,9 @@ Precision = Literal["float32", "bfloat16", "float16"]
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _OWN_BLOCK_BYTES = 2**28
 
+# In torch.nn.init and of tensors.
+_DRAWING = {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"}
+
 
 def device_named(name: str) -> torch.device:
     """The device of that name; ``auto`` takes CUDA, then Apple's, then the processor.
@@ -53,6 +56,25 @@ def keep_freed_memory(gib: float) -> None:
         tell = ctypes.CDLL(None).mallopt
         tell(_TRIM_THRESHOLD, int(gib * 2**30))
         tell(_MMAP_THRESHOLD, _OWN_BLOCK_BYTES)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """What is built inside has its shapes and no numbers: none are drawn, no memory is taken."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves first weights out; torch would load its compiler to draw them for no device."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        named = kwargs or {}
+        if getattr(function, "__name__", "") in _DRAWING:
+            return args[0] if args else named["tensor"]
+        return function(*args, **named)
 
 
 @contextmanager

@@ -32,9 +32,9 @@ class Network(Step, ABC):
 
     def parameters(self, in_channels: int = 1, out_channels: int = 2) -> int:
         """How many numbers training changes; nothing is computed for it."""
-        import torch
+        from medseg.models.device import without_values
 
-        with torch.device("meta"):
+        with without_values():
             module = self(in_channels, out_channels)
         return sum(p.numel() for p in module.parameters() if p.requires_grad)
 

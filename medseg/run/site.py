@@ -28,7 +28,9 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
     if site.threads is not None:
         torch.set_num_threads(site.threads)
         use_threads(site.threads)
-    torch.use_deterministic_algorithms(pipeline.deterministic, warn_only=True)
+    # To be told so torch loads its compiler, half of all the start: only where it is news.
+    if pipeline.deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(pipeline.deterministic, warn_only=True)
     if pipeline.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from medseg.models.device import autocast, densely, device_named, layout
+from medseg.models.device import autocast, densely, device_named, layout, without_values
 from medseg.models.dynunet import DynUNet
 from medseg.models.network import Dims
 from medseg.models.sizing import sizes
@@ -169,7 +169,7 @@ def _levels(dims: int) -> int:
 @lru_cache(maxsize=256)
 def _cost(model: DynUNet, ends: tuple[int, int], window: tuple[int, ...]) -> tuple[int, int, float]:
     """Numbers in all feature maps of one patch, weights, and 10^9 multiplications."""
-    with torch.device("meta"):
+    with without_values():
         module, image = model(*ends).eval(), torch.empty(1, ends[0], *window)
     counts: list[int] = []
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from medseg.models.device import densely
+from medseg.models.device import densely, without_values
 from medseg.models.growth import Growing, Move
 from medseg.models.modules.gradmax import Directions, gradmax, promise
 from medseg.models.modules.morphisms import Morph
@@ -29,7 +29,7 @@ class Cost(NamedTuple):
 
 def cost(network: Growing, channels: tuple[int, int], patch: Sequence[int]) -> Cost:
     """The cost of a network on one patch; nothing is computed and no memory taken."""
-    with torch.device("meta"):
+    with without_values():
         module, image = network(*channels).eval(), torch.empty(1, channels[0], *patch)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(image)

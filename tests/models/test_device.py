@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -40,3 +43,20 @@ def test_other_convolutions_stay_in_mixed_precision() -> None:
         assert nn.Conv2d(2, 2, 3)(torch.randn(1, 2, 4, 4)).dtype == torch.bfloat16
     with autocast(CPU, "float32"):
         assert layer(torch.randn(1, 2, 3, 4, 4)).dtype == torch.float32
+
+
+def test_a_network_without_values_draws_none_and_loads_no_compiler() -> None:
+    program = """
+import sys
+from medseg.models import MODELS
+from medseg.models.device import without_values
+with without_values():
+    built = [MODELS[name](spatial_dims=2)(1, 2) for name in ("dynunet", "unet", "segformer")]
+assert {p.device.type for module in built for p in module.parameters()} == {"meta"}
+assert "torch._dynamo" not in sys.modules
+import torch
+from torch import nn
+drawn = nn.Conv2d(1, 4, 3)
+assert drawn.weight.device.type == "cpu" and len(drawn.weight.unique()) == 36
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medseg.errors import ModelError
+from medseg.models.device import without_values
 from medseg.models.importers import Imported
 from medseg.models.network import Network
 
@@ -50,7 +51,7 @@ def placed(
     joined along their first axis. Raises ModelError E_CHECKPOINT where the network wants another
     shape or where something is missing.
     """
-    with torch.device("meta"):
+    with without_values():
         wanted = network(*channels).state_dict()
     found: dict[str, list[str]] = {name: [] for name in wanted}
     unused: list[str] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from medseg.errors import ModelError
+from medseg.models.device import without_values
 from medseg.models.importers import Imported
 from medseg.models.segformer import SIZES, SegFormer
 
@@ -59,7 +59,7 @@ def read(state: Mapping[str, Tensor]) -> Imported:
     network = _network(found)
     channels = found["encoder.stages.0.embed.conv.weight"].shape[1]
     labels = found["head.classifier.weight"].shape[0]
-    with torch.device("meta"):
+    with without_values():
         wanted = network(channels, labels).state_dict()
     for own, tensor in wanted.items():
         if own not in found:
