@@ -8,9 +8,9 @@ A fold is trained on the other three that are here (nnU-Net also had fold 0: 208
 the cores, and are averaged: together they have the budget that one would have alone. Killed and
 begun again, it goes on; what is finished is not done again, and with more ``--minutes`` a training
 goes on from where it ended. Into the work folder go results.md, cases.csv, cases.png (case against
-case) and minutes.png (Dice against minutes), and with ``--write`` the results into
-docs/benchmarks.md. The scans and nnU-Net's figures (an independent re-run, two trainings) are
-found by MEDSEG_REAL_DATA (default ../shared/data).
+case) and minutes.png (Dice against minutes), and with ``--write`` the results and
+pictures into docs/benchmarks.md. The scans and nnU-Net's figures (an independent re-run, two
+trainings) are found by MEDSEG_REAL_DATA (default ../shared/data).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from medseg.pipeline import dump_pipeline, load_pipeline
 LABELS = {"anterior": "ant", "posterior": "post"}
 FOLDER = DATA / "hippocampus"
 PAGE = REPOSITORY / "docs/benchmarks.md"
+PICTURES = {"minutes": "Dice against minutes", "cases": "Dice case against case"}
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,18 @@ def results(cases: Sequence[Case], asked: Asked) -> list[str]:
         f"`{recipes}`. The difference is medseg's Dice less that of nnU-Net's first run, paired by"
         " case; its interval is by bootstrap over cases."
     )
-    return [told, "", *markdown(head, rows)]
+    return [told, "", *markdown(head, rows), *_on_the_way(asked, folds)]
+
+
+def _on_the_way(asked: Asked, folds: Sequence[str]) -> list[str]:
+    """Dice against minutes, recipe by recipe; of the first fold, in words."""
+    lines = []
+    for recipe in asked.recipes:
+        points = curve(asked.model(recipe, folds[0]))
+        if points:
+            said = ", ".join(f"{dice:.3f} after {minutes:.0f}" for minutes, dice in points)
+            lines += ["", f"`{recipe.name}` on the way, fold {folds[0]}: {said} minutes."]
+    return lines
 
 
 def _minutes(asked: Asked, folds: Sequence[str]) -> str:
@@ -274,7 +287,12 @@ def main() -> None:
         draw_minutes(asked, cases, asked.place / "minutes.png")
         print("\n".join(lines), flush=True)
     if given.write:
-        write_between(PAGE, f"hippocampus {asked.name}", lines)
+        pictures = []
+        for name in ("minutes", "cases"):
+            picture = f"pictures/{asked.name.replace('+', '_and_')}_{name}.png"
+            shutil.copy(asked.place / f"{name}.png", PAGE.parent / picture)
+            pictures += ["", f"![{PICTURES[name]}]({picture})"]
+        write_between(PAGE, f"hippocampus {asked.name}", lines + pictures)
 
 
 if __name__ == "__main__":
