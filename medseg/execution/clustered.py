@@ -16,8 +16,9 @@ from medseg.errors import MedsegError, StudyError
 from medseg.execution.cluster import Dask, Opened, opened
 from medseg.execution.crew import Crew
 from medseg.execution.guard import Order, guarded
-from medseg.execution.local import Hear, Task
+from medseg.execution.local import Hear
 from medseg.execution.outcome import Item, Outcome, Result
+from medseg.execution.watched import Task
 
 _LOOK_SECONDS = 0.5
 _RENEW_SECONDS = 20.0

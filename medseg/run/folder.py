@@ -47,23 +47,26 @@ def _held(folder: Path, descriptor: int, shared: bool) -> Iterator[Path]:
     try:
         alone = _locked(descriptor, shared, folder)
         if alone is None:
-            owner = os.read(descriptor, 200).decode(errors="replace").strip()
-            raise OutputError(
-                "E_LOCKED", f"another run is writing here ({owner}); wait for it", folder
-            )
+            raise _taken(folder, descriptor)
         os.ftruncate(descriptor, 0)
         if alone:
             remove_leftovers(folder)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         told = f"process {os.getpid()} on {socket.gethostname()} since {now}\n"
         os.pwrite(descriptor, told.encode(), 0)
-        if shared:
-            _keep_trying(descriptor, fcntl.LOCK_SH)
+        # To take less is to let go first: another run may come between.
+        if shared and not _keep_trying(descriptor, fcntl.LOCK_SH):
+            raise _taken(folder, descriptor)
         yield folder
     finally:
         if alone and not shared:
             # What workers that had to be ended left half-written.
             remove_leftovers(folder)
+
+
+def _taken(folder: Path, descriptor: int) -> OutputError:
+    owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+    return OutputError("E_LOCKED", f"another run is writing here ({owner}); wait for it", folder)
 
 
 def _locked(descriptor: int, shared: bool, folder: Path) -> bool | None:

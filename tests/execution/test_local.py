@@ -10,15 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from support.crews import dying, making, refusing
+from support.crews import Work, dying, making, refusing
 
-from medseg.errors import MedsegError, OutputError
-from medseg.execution import Crew, Outcome, local, supervised
+from medseg.errors import MedsegError, OutputError, PipelineError
+from medseg.execution import Crew, Outcome, local, supervised, watched
 
 Ended = dict[str, Outcome[str, str]]
 
@@ -141,6 +142,45 @@ def test_a_worker_that_stands_still_is_noticed_by_its_silence() -> None:
     assert found["a"].error is found["b"].error is None
 
 
+@pytest.mark.parametrize("limit", ["seconds", "silent_seconds"])
+def test_who_is_long_about_an_outcome_costs_no_other_item_its_worker(limit: str) -> None:
+    long, begun, blocked = "sleep 1 long", set[str](), False
+    found: Ended = {}
+    outcomes = supervised(
+        crew(2, **{limit: 1.8}),
+        [long, *(f"sleep 0.05 {number}" for number in range(6))],
+        lambda item, _: begun.add(item),
+    )
+    for outcome in outcomes:
+        found[outcome.item] = outcome
+        if long in begun and not blocked:
+            blocked = True
+            time.sleep(2.5)
+    assert [outcome.error for outcome in found.values()] == [None] * 7
+    assert not str(found[long].result).endswith("again")
+
+
+def test_a_worker_that_cannot_be_killed_is_given_up_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    join = SpawnProcess.join
+
+    def joined(process: SpawnProcess, timeout: float | None = None) -> None:
+        assert timeout is not None, "waits for ever"
+        join(process, timeout)
+
+    monkeypatch.setattr(local, "PARTING_SECONDS", 0.1)
+    monkeypatch.setattr(watched, "PARTING_SECONDS", 0.1)
+    monkeypatch.setattr(os, "killpg", unheard)
+    monkeypatch.setattr(SpawnProcess, "kill", lambda _: None)
+    monkeypatch.setattr(SpawnProcess, "join", joined)
+    found = done(crew(seconds=1), ["hang", "a"])
+    assert code(found["hang"]) == "E_TIMEOUT"
+    assert found["a"].error is None
+    # For those Python would wait before it exits.
+    assert multiprocessing.active_children() == []
+
+
 @pytest.mark.parametrize(
     ("item", "error", "said"),
     [
@@ -166,6 +206,75 @@ def test_workers_that_cannot_begin_end_the_run_with_the_reason() -> None:
         done(Crew(refusing, ("cpu",)), ["a"])
     with pytest.raises(MedsegError, match=r"no worker could be started: .* exit code 3"):
         done(Crew(dying, ("cpu",)), ["a"])
+
+
+def at_odds(place: str, tell: Callable[[object], None]) -> Work:
+    """Work; at places that begin otherwise it is refused, or the process dies."""
+    word, _, path = place.partition(" ")
+    if path:
+        with Path(path).open("a") as tries:
+            tries.write("x")
+    if word == "refuse":
+        raise PipelineError("E_CONFIG", f"there is no {place}")
+    if word == "fall":
+        os._exit(3)
+    return making(place, tell)
+
+
+@pytest.mark.parametrize(("word", "tries"), [("refuse", 1), ("fall", 2)])
+def test_a_place_where_no_worker_can_begin_is_given_up_and_the_others_do_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, tries: int
+) -> None:
+    monkeypatch.setattr(local, "_TRIES_TO_START", 2)
+    tried = tmp_path / "tried"
+
+    def items() -> Iterator[str]:
+        while not tried.is_file() or tried.stat().st_size < tries:
+            yield f"sleep 0.1 {time.monotonic()}"
+        yield from ("sleep 0.7 a", "sleep 0.7 b", "c")
+
+    found = done(Crew(at_odds, (f"{word} {tried}", "sound")), items())
+    assert "c" in found
+    assert all("at sound" in str(outcome.result) for outcome in found.values())
+    assert tried.read_text() == "x" * tries
+
+
+def test_the_first_reason_flies_once_no_place_is_left(tmp_path: Path) -> None:
+    places = (f"refuse {tmp_path / 'one'}", f"refuse {tmp_path / 'other'}")
+    with pytest.raises(PipelineError, match="E_CONFIG: there is no refuse"):
+        done(Crew(at_odds, places), ["a", "b"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
+    assert multiprocessing.active_children() == []
+
+
+def unlike(place: str, tell: Callable[[object], None]) -> Work:
+    """Work; at a bad place it begins when the other's is long at work, and ends its process."""
+    kind, _, folder = place.partition(" ")
+    starts, busy = Path(folder) / "starts", Path(folder) / "busy"
+
+    def end(item: str, before: str) -> str:
+        os._exit(3)
+
+    def work(item: str, before: str) -> str:
+        while item == "long" and (not starts.is_file() or starts.stat().st_size < 2):
+            busy.touch()
+            time.sleep(0.02)
+        return making(place, tell)(f"sleep 0.7 {item}", before)
+
+    if kind == "good":
+        return work
+    with starts.open("a") as told:
+        told.write("x")
+    while not busy.is_file():
+        time.sleep(0.02)
+    return end
+
+
+def test_a_second_attempt_waits_for_another_place_where_there_is_one(tmp_path: Path) -> None:
+    found = done(Crew(unlike, (f"bad {tmp_path}", f"good {tmp_path}")), ["long", "a"])
+    assert found["a"].error is None
+    assert "a at good" in str(found["a"].result)
+    assert str(found["a"].result).endswith("again")
 
 
 def test_items_are_taken_as_workers_are_free() -> None:
@@ -222,13 +331,13 @@ def test_a_group_is_killed_only_while_its_number_is_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed: list[int] = []
-    monkeypatch.setattr(local.os, "killpg", lambda pid, _: killed.append(pid))
+    monkeypatch.setattr(watched.os, "killpg", lambda pid, _: killed.append(pid))
     context = multiprocessing.get_context("spawn")
     for reaped in (False, True):
         ours, theirs = context.Pipe()
         process = context.Process(target=leave, daemon=True)
         process.start()
-        worker: Any = local._Worker("cpu", process, ours, ready=True)
+        worker: Any = watched.Watched("cpu", process, ours, ready=True)
         deadline = time.monotonic() + 60
         while not worker.ended():
             assert time.monotonic() < deadline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
@@ -21,8 +22,9 @@ from conftest import REPOSITORY
 from support.runs import everything, lines, states
 from support.studies import ball_studies, save
 
-from medseg.errors import PipelineError
+from medseg.errors import OutputError, PipelineError
 from medseg.pipeline import Limits, Site, load_pipeline, load_site
+from medseg.run import folder
 from medseg.run.dealing import _smaller, check_site
 from medseg.run.events import Event, StageStarted, StudyDone, StudyStarted
 from medseg.run.job import Job
@@ -130,6 +132,26 @@ def test_workers_share_threads_and_memory() -> None:
     assert (worker.device, worker.execution) == ("cuda:1", "serial")
     assert (worker.threads or 0) >= 1
     assert limits_of(worker).memory_gib == part
+
+
+def test_a_shard_does_not_begin_where_a_whole_run_came_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is let go for a moment, as the shard first has the folder to itself."""
+    rival = os.open(tmp_path / folder.LOCK, os.O_RDWR | os.O_CREAT)
+
+    def between(descriptor: int, how: int) -> bool:
+        if how == fcntl.LOCK_SH:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            fcntl.flock(rival, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return tried(descriptor, how)
+
+    tried = folder._tried
+    monkeypatch.setattr(folder, "_tried", between)
+    monkeypatch.setattr(folder, "_PATIENCE_SECONDS", 0.1)
+    with pytest.raises(OutputError, match="E_LOCKED"), folder.held(tmp_path, shared=True):
+        pytest.fail("it began")
+    os.close(rival)
 
 
 def waited(until: Callable[[], bool], child: subprocess.Popen[bytes]) -> None:
