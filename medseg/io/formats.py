@@ -61,7 +61,7 @@ def _voxels_in(data_file: Path) -> FileStream:
     try:
         return FileStream(data_file)
     except StudyError as error:
-        told = f"its voxels are looked for in {data_file.name}: {error.message}"
+        told = f"its voxels are looked for in {data_file.name!r}: {error.message}"
         raise StudyError(error.code, told) from None
 
 

@@ -12,7 +12,17 @@ from medseg.io.described import Described
 from medseg.io.geometry import Affine
 from medseg.io.itk_geometry import located_at
 from medseg.io.stream import ByteStream
-from medseg.io.text_header import Fields, beside, invalid, lines_of, numbers, said_once, sides
+from medseg.io.text_header import (
+    Fields,
+    Keys,
+    beside,
+    invalid,
+    lines_of,
+    numbers,
+    quoted,
+    said_once,
+    sides,
+)
 
 _TYPES = {
     "MET_CHAR": np.int8,
@@ -36,6 +46,19 @@ _SYNONYMS = {
     "Orientation": "TransformMatrix",
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }
+_KEYS = Keys.of(
+    numbers=(
+        "NDims, DimSize, Offset, TransformMatrix, CenterOfRotation, ElementSpacing,"
+        " ElementSize, ElementNumberOfChannels, ElementMin, ElementMax, ElementNBits,"
+        " CompressedDataSize, HeaderSize, ElementToIntensityFunctionSlope,"
+        " ElementToIntensityFunctionOffset"
+    ),
+    words=(
+        "ObjectType, ObjectSubType, TransformType, Name, ID, ParentID, Comment, Color,"
+        " AcquisitionDate, Modality, SequenceID, AnatomicalOrientation, DistanceUnits,"
+        " BinaryData, BinaryDataByteOrderMSB, CompressedData, CompressionLevel, ElementType"
+    ),
+)
 _UNITS = {"mm": 1.0, "cm": 10.0, "um": 0.001}
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -67,7 +90,7 @@ def _fields(stream: ByteStream) -> Fields:
     for line in lines_of(stream):
         key, equals, value = line.partition("=")
         if equals:
-            said_once(fields, _SYNONYMS.get(key.strip(), key.strip()), value.strip())
+            said_once(fields, _SYNONYMS.get(key.strip(), key.strip()), value.strip(), _KEYS)
         if _LAST in fields:
             return fields
     raise StudyError("E_TRUNCATED", "the MetaImage header ends before its ElementDataFile")
@@ -87,7 +110,7 @@ def _refuse_unread(fields: Fields) -> None:
     if not _true(fields, "BinaryData", True):
         raise invalid("voxels written as text are not read; save the file as binary")
     if fields.get("HeaderSize", "0") != "0":
-        raise invalid(f"HeaderSize {fields['HeaderSize'][:20]!r} is not read; save without it")
+        raise invalid(f"HeaderSize {quoted(fields['HeaderSize'])} is not read; save without it")
     if fields[_LAST].upper().startswith("LIST") or "%" in fields[_LAST]:
         raise invalid("voxels in a list of files are not read; save the image as one .mha")
     slope = numbers(fields.get("ElementToIntensityFunctionSlope", "1"), "the slope", 1)
@@ -102,7 +125,7 @@ def _dtype(fields: Fields) -> np.dtype[Any]:
     name = _of(fields, "ElementType")
     values = fields.get("ElementNumberOfChannels", "1")
     if values != "1":
-        raise StudyError("E_DTYPE", f"has {values[:20]!r} values a voxel (colours?), not one")
+        raise StudyError("E_DTYPE", f"has {quoted(values)} values a voxel (colours?), not one")
     if name not in _TYPES:
         raise StudyError("E_DTYPE", f"holds voxels of the type {name[:30]!r}, not numbers")
     order: Literal["<", ">"] = ">" if _true(fields, "BinaryDataByteOrderMSB", False) else "<"

@@ -14,7 +14,7 @@ from medseg.io.described import Described
 from medseg.io.geometry import Affine
 from medseg.io.itk_geometry import located_at
 from medseg.io.stream import ByteStream
-from medseg.io.text_header import Fields, beside, invalid, lines_of, numbers, said_once, sides
+from medseg.io.text_header import Fields, Keys, beside, invalid, lines_of, numbers, said_once, sides
 
 _TYPES = {
     "i1": "signed char|int8|int8_t",
@@ -29,6 +29,18 @@ _TYPES = {
     "f8": "double",
 }
 _DTYPES = {name: np.dtype(code) for code, names in _TYPES.items() for name in names.split("|")}
+_KEYS = Keys.of(
+    numbers=(
+        "dimension, sizes, spacings, thicknesses, axis mins, axismins, axis maxs, axismaxs,"
+        " min, max, old min, oldmin, old max, oldmax, block size, blocksize, line skip,"
+        " lineskip, byte skip, byteskip, space dimension, space directions, space origin,"
+        " measurement frame"
+    ),
+    words=(
+        "type, endian, encoding, content, number, sample units, sampleunits, centers,"
+        " centerings, labels, units, kinds, space, space units, data file, datafile"
+    ),
+)
 _TO_RAS = {
     "left-posterior-superior": (-1, -1, 1),
     "lps": (-1, -1, 1),
@@ -81,7 +93,7 @@ def _fields(stream: ByteStream) -> Fields:
         key, colon, value = line.partition(":")
         # What is set by ":=" is no field of the format but a remark of whoever wrote it.
         if colon and not line.startswith("#") and not value.startswith("="):
-            said_once(fields, key.strip().lower(), value.strip())
+            said_once(fields, key.strip().lower(), value.strip(), _KEYS)
     return fields
 
 
@@ -162,7 +174,7 @@ def _factor(fields: Fields) -> tuple[float, tuple[Caution, ...]]:
     names = re.findall(r'"([^"]*)"', fields.get("space units", ""))
     factors = {_UNITS.get(name.lower(), 1.0) for name in names if name} or {1.0}
     if len(factors) > 1:
-        raise invalid(f"space units differ from axis to axis: {fields['space units'][:60]!r}")
+        raise invalid("space units differ from axis to axis")
     factor = factors.pop()
     if factor == 1.0:
         return factor, ()

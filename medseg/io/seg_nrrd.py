@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.errors import Caution, StudyError
 from medseg.image import Grid, Label, LabelMap, Labels, mask_dtype
+from medseg.image.labels import HIGHEST_VALUE
 from medseg.io.atomic import write_atomically
 from medseg.io.image_file import naming
 from medseg.io.itk_geometry import located_at
@@ -203,9 +204,9 @@ def _colour(text: str) -> str | None:
 
 
 def _table(segments: Sequence[Segment]) -> Labels:
-    """Labels of the segments' own values; counted anew where two have the same."""
+    """Labels of the segments' own values; counted anew where two are equal or one is no label's."""
     values = [one.value for one in segments]
-    if len(set(values)) < len(values) or min(values) < 1:
+    if len(set(values)) < len(values) or min(values) < 1 or max(values) > HIGHEST_VALUE:
         values = list(range(1, len(segments) + 1))
     names = [one.name for one in segments]
     unique = [

@@ -242,4 +242,6 @@ def _unopened(path: Path, error: OSError | ValueError) -> StudyError:
                 "E_NOT_FOUND", f"is a link to {str(path.readlink())!r}, which is not there", path
             )
         return StudyError("E_NOT_FOUND", "there is no such file", path)
-    return StudyError("E_PERMISSION", f"cannot be read ({error})", path)
+    # An error's own text would have the path in it.
+    why = error.strerror if isinstance(error, OSError) else error
+    return StudyError("E_PERMISSION", f"cannot be read ({why})", path)

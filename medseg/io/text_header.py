@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
@@ -12,7 +14,25 @@ from medseg.io.stream import ByteStream
 
 _LONGEST_LINE = 1 << 16
 _MOST_LINES = 1 << 12
+_SHOWN = 60
+_NUMBERS = re.compile(r"(?:[-+\d.,()\s]|\d[eE](?=[-+\d])|nan|inf|none)*", re.ASCII)
 Fields = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that a format has; any other may be a person's name, and is not said.
+
+    ``words`` are followed by words or free text, which is not said either.
+    """
+
+    numbers: frozenset[str]
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, numbers: str, words: str) -> Keys:
+        """From lists with commas."""
+        return cls(frozenset(numbers.split(", ")), frozenset(words.split(", ")))
 
 
 def lines_of(stream: ByteStream) -> Iterator[str]:
@@ -41,10 +61,21 @@ def invalid(message: str) -> StudyError:
     return StudyError("E_HEADER_INVALID", message)
 
 
-def said_once(fields: Fields, key: str, value: str) -> None:
+def said_once(fields: Fields, key: str, value: str, keys: Keys) -> None:
     """Add a field. StudyError E_HEADER_INVALID where the header has said otherwise before."""
-    if fields.setdefault(key, value) != value:
-        raise invalid(f"the header says {key} twice: {fields[key][:40]!r} and {value[:40]!r}")
+    before = fields.setdefault(key, value)
+    if before == value:
+        return
+    if key in keys.numbers:
+        raise invalid(f"the header says {key} twice: {quoted(before)} and {quoted(value)}")
+    what = key if key in keys.words else "a key that its format does not have"
+    raise invalid(f"the header says {what} twice, with different values")
+
+
+def quoted(value: str) -> str:
+    """Numbers as a message shows them; what stands in their place may be a name, and is not."""
+    shown = value[:_SHOWN]
+    return repr(shown) if _NUMBERS.fullmatch(shown) else "words"
 
 
 def numbers(text: str, key: str, count: int | None = None) -> tuple[float, ...]:
@@ -52,7 +83,7 @@ def numbers(text: str, key: str, count: int | None = None) -> tuple[float, ...]:
     try:
         found = tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
-        raise invalid(f"{key} wants numbers and says {text[:60]!r}") from None
+        raise invalid(f"{key} wants numbers and says {quoted(text)}") from None
     if count is not None and len(found) != count:
         raise invalid(f"{key} wants {count} numbers and has {len(found)}")
     return found
@@ -62,7 +93,7 @@ def sides(text: str, key: str, count: int) -> tuple[int, ...]:
     """Numbers of voxels, each of them a whole number from 1 on."""
     found = numbers(text, key, count)
     if not all(isfinite(side) and side >= 1 and side == int(side) for side in found):
-        raise invalid(f"{key} is {text[:60]}; sides are whole numbers from 1 on")
+        raise invalid(f"{key} is {quoted(text)}; sides are whole numbers from 1 on")
     return tuple(int(side) for side in found)
 
 

@@ -91,6 +91,17 @@ def test_other_readers_see_the_same_seg_nrrd(tmp_path: Path) -> None:
     assert np.array_equal(SimpleITK.GetArrayFromImage(image).T, mask.data)
 
 
+def test_segments_of_values_that_no_label_can_have_are_counted_anew(tmp_path: Path) -> None:
+    path, labels = tmp_path / "a.seg.nrrd", Labels((Label("one", (1,)), Label("two", (2,))))
+    write_seg_nrrd(path, chance_mask(labels))
+    old, new = b"Segment0_LabelValue:=1", b"Segment0_LabelValue:=70000"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    found = read_seg_nrrd(path)
+    assert found is not None
+    assert [label.values for label in found[0].labels] == [(1,), (2,)]
+
+
 @pytest.mark.parametrize("cut", [40, 300])
 def test_a_seg_nrrd_that_is_cut_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.seg.nrrd"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.dicom import lps, pydicom, write_series
+from support.image_bytes import META, NRRD, text_image
 from support.studies import ball
 
 from medseg.cli import main
@@ -49,6 +50,30 @@ ELSEWHERE = {
     "DeviceSerialNumber": "QZPLNTSERIAL",
 }
 OF_NIFTI = ("descrip", "aux_file", "db_name", "intent_name")
+OF_META = """Comment = QZPLNTCOMMENT
+Name = QZPLNTNAME
+PatientName = QZPLNTPATIENT
+QZPLNTKEY = 1
+ObjectType"""
+OF_NRRD = """# QZPLNTREMARK
+content: QZPLNTCONTENT
+patient name: QZPLNTPATIENT
+QZPLNTFIELD: 1
+QZPLNTKEY:=1
+PatientName:=QZPLNTVALUE
+dimension"""
+AT_ODDS = {
+    "comments": ("Comment = QZPLNT1\nComment = QZPLNT2", "content: QZPLNT1\ncontent: QZPLNT2"),
+    "names": (
+        "PatientName = QZPLNT1\nPatientName = QZPLNT2",
+        "patient name: QZPLNT1\npatient name: QZPLNT2",
+    ),
+    "unknown": ("QZPLNTKEY = 1\nQZPLNTKEY = 2", "QZPLNTKEY: 1\nQZPLNTKEY: 2"),
+    "sizes": ("DimSize = 5 6 QZPLNT", "sizes: 5 6 QZPLNT"),
+    "skips": ("ElementToIntensityFunctionSlope = QZPLNT", "byte skip: QZPLNT"),
+    "origin": ("Offset = QZPLNT 1 2", "space origin: (QZPLNT,1,2)"),
+}
+"""What cannot be believed, in MetaImage and in NRRD."""
 MARK = "QZPLNT"
 
 
@@ -221,3 +246,36 @@ def test_strings_of_nifti_come_out_nowhere(logged: pytest.LogCaptureFixture) -> 
     assert MARK not in said
     assert len(list(Path("made").iterdir())) == 2
     assert [found_in(Path(one)) for one in ("out", "judged", "made")] == [[]] * 3
+
+
+def test_strings_of_text_headers_come_out_nowhere(logged: pytest.LogCaptureFixture) -> None:
+    Path("scans").mkdir()
+    Path("scans/a.mha").write_bytes(text_image(META, {"ObjectType": OF_META}))
+    Path("scans/b.nrrd").write_bytes(text_image(NRRD, {"dimension": OF_NRRD}))
+    name = pipeline(series="", formats="[nifti, seg_nrrd, stl, bids]")
+    said = said_by(logged, "ls", "scans")
+    said += said_by(logged, "run", name, "--report")
+    assert "2 done" in said
+    said += said_by(logged, "convert", "scans/a.mha", "made/a.nrrd")
+    said += said_by(logged, "convert", "scans/b.nrrd", "made/b.nii.gz")
+    assert len(list(Path("made").iterdir())) == 2
+    assert MARK not in said
+    assert [found_in(Path(one)) for one in ("out", "made")] == [[]] * 2
+
+
+@pytest.mark.parametrize("fault", AT_ODDS)
+def test_text_headers_that_are_refused_are_not_quoted(
+    fault: str, logged: pytest.LogCaptureFixture
+) -> None:
+    meta, nrrd = (f"{line}\n" for line in AT_ODDS[fault])
+    Path("scans").mkdir()
+    Path("scans/a.mha").write_bytes(text_image(META, {"NDims": f"{meta}NDims"}))
+    Path("scans/b.nrrd").write_bytes(text_image(NRRD, {"dimension": f"{nrrd}dimension"}))
+    said = said_by(logged, "ls", "scans")
+    said += said_by(logged, "run", pipeline(series=""))
+    for scan in ("a.mha", "b.nrrd"):
+        said += said_by(logged, "convert", f"scans/{scan}", "made/scan.nii.gz")
+    assert "2 failed" in said
+    assert "E_HEADER_INVALID" in said
+    assert MARK not in said
+    assert found_in(Path("out")) == []

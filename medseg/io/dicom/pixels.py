@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Timer
 from typing import IO, Any
 
@@ -95,7 +96,9 @@ def frames_of(header: Header, planes: Sequence[Plane]) -> Iterator[Frame]:
     """The pixels (rows, columns) of each slice, as stored, in the order asked for.
 
     ``header`` gives the form of them all. Raises StudyError E_TRUNCATED, E_DICOM_SYNTAX,
-    E_HEADER_INVALID, E_TOO_LARGE, E_TIMEOUT or E_WORKER_DIED with the file's name.
+    E_HEADER_INVALID, E_TOO_LARGE, E_TIMEOUT or E_WORKER_DIED with the file's name, E_NOT_FOUND
+    or E_PERMISSION where it cannot be read, E_PERMISSION or E_DISK_FULL where there can be no
+    temporary files and its form wants some.
     """
     dtype = dtype_of(header)
     size = header.rows * header.columns * dtype.itemsize
@@ -110,7 +113,7 @@ def frames_of(header: Header, planes: Sequence[Plane]) -> Iterator[Frame]:
         "seconds": int(seconds),
     }
     clock = _PATIENCE * seconds
-    with _started(order, clock) as (output, late):
+    with _scratch() as folder, _started(order | {"folder": folder}, clock) as (output, late):
         for plane in planes:
             mark = output.read(1)
             if mark == b"\1":
@@ -120,6 +123,17 @@ def frames_of(header: Header, planes: Sequence[Plane]) -> Iterator[Frame]:
             if mark != b"\0" or output.readinto(frame.reshape(-1).view(np.uint8).data) < size:
                 raise _died(plane.path, late.is_set(), clock)
             yield frame
+
+
+@contextmanager
+def _scratch() -> Iterator[str | None]:
+    """A folder for temporary files, which no end of the process outlives; None without one."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
+        except OSError:
+            folder = None  # most forms of pixels do not need it
+        yield folder
 
 
 @contextmanager

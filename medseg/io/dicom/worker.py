@@ -2,17 +2,20 @@
 
 Started as a script by ``pixels.py``; imports nothing of medseg. It is told on its standard input,
 in JSON, which frames of which files are wanted, and writes each as ``rows * columns`` numbers,
-after a byte 0; or a byte 1 and a line with a code and a sentence, and ends.
+after a byte 0; or a byte 1 and a line with a code and a sentence, and ends. What it has to write
+to a disk goes to a folder that whoever started it removes, as it may be killed at any moment.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import resource
 import sys
 import warnings
-from tempfile import TemporaryDirectory
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 JPEG = {
@@ -57,6 +60,10 @@ def opened(path: str) -> Any:
         return dcmread(path, force=True)
     except EOFError:
         raise FaultError("E_TRUNCATED", "ends within its pixels; copy it again") from None
+    except FileNotFoundError:
+        raise FaultError("E_NOT_FOUND", "is no longer there") from None
+    except OSError as error:
+        raise FaultError("E_PERMISSION", f"cannot be read ({error.strerror})") from None
 
 
 def frame_of(found: Any, index: int, said: dict[str, Any]) -> Any:
@@ -78,8 +85,8 @@ def frame_of(found: Any, index: int, said: dict[str, Any]) -> Any:
             told = f"ends after {there} of {wanted} bytes of pixels; copy it again"
             raise FaultError("E_TRUNCATED", told)
     try:
-        frame = unpacked(found, index, syntax)
-    except MemoryError:
+        frame = unpacked(found, index, syntax, said["folder"])
+    except (MemoryError, FaultError):
         raise
     except Exception as error:
         told = f"its pixels cannot be unpacked ({type(error).__name__})"
@@ -90,11 +97,11 @@ def frame_of(found: Any, index: int, said: dict[str, Any]) -> Any:
     return np.ascontiguousarray(frame.astype(said["dtype"], casting="same_kind"))
 
 
-def unpacked(found: Any, index: int, syntax: str) -> Any:
-    """A frame by whoever reads its form."""
+def unpacked(found: Any, index: int, syntax: str, folder: str | None) -> Any:
+    """A frame by whoever reads its form; ``folder`` is for temporary files."""
     if syntax in NATIVE and found.BitsAllocated == 1:
         return by_bits(found, index)
-    return by_itk(found, index) if syntax in JPEG else by_pydicom(found, index, syntax)
+    return by_itk(found, index, folder) if syntax in JPEG else by_pydicom(found, index, syntax)
 
 
 def by_bits(found: Any, index: int) -> Any:
@@ -116,7 +123,7 @@ def by_pydicom(found: Any, index: int, syntax: str) -> Any:
     return frame
 
 
-def by_itk(found: Any, index: int) -> Any:
+def by_itk(found: Any, index: int, folder: str | None) -> Any:
     """A frame of JPEG (baseline, extended, lossless) by the GDCM that is in SimpleITK.
 
     It is given a file of one frame with nothing in it but the form of the pixels.
@@ -128,11 +135,31 @@ def by_itk(found: Any, index: int) -> Any:
     count = int(found.get("NumberOfFrames") or 1)
     data = get_frame(found.PixelData, index, number_of_frames=count)
     SimpleITK.ProcessObject.GlobalWarningDisplayOff()
-    with TemporaryDirectory() as folder:
-        path = f"{folder}/frame.dcm"
-        bare(found, encapsulate([data])).save_as(path, enforce_file_format=True)
+    if folder is None:
+        told = (
+            "is JPEG, which wants temporary files, and no folder can be made for them; set TMPDIR"
+        )
+        raise FaultError("E_PERMISSION", told)
+    path = f"{folder}/frame.dcm"
+    try:
+        written(bare(found, encapsulate([data])), path)
         frame = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))
+    finally:
+        with suppress(OSError):
+            Path(path).unlink()
     return np.squeeze(frame)
+
+
+def written(made: Any, path: str) -> None:
+    """Write a dataset to where temporary files go."""
+    try:
+        made.save_as(path, enforce_file_format=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            told = "there is no room for temporary files; make some, or set TMPDIR"
+            raise FaultError("E_DISK_FULL", told) from None
+        told = f"temporary files cannot be written ({error.strerror}); set TMPDIR"
+        raise FaultError("E_PERMISSION", told) from None
 
 
 def bare(found: Any, data: bytes) -> Any:

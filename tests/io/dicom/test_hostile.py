@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from medseg.errors import StudyError
 from medseg.image import Label, LabelMap, Labels, Study
 from medseg.io import find_studies, read_labels, read_scan
 from medseg.io.dicom import pixels
+from medseg.io.dicom.index import index_of
 from medseg.io.dicom.rtstruct_write import write_contours
 from medseg.io.dicom.seg_write import write_segments
 from medseg.io.dicom.source import source_of
@@ -145,3 +148,96 @@ def test_a_process_that_hangs_or_dies_costs_its_series_alone(
     monkeypatch.setattr(pixels, "_PATIENCE", 600 if code == "E_WORKER_DIED" else 1)
     with pytest.raises(StudyError, match=rf"{code}.*IM000\.dcm"):
         read_scan(Study("a", (tmp_path / "ct",)))
+
+
+def jpeg(folder: Path) -> Path:
+    """A series whose pixels are JPEG."""
+    from PIL import Image
+
+    packed = BytesIO()
+    Image.fromarray(np.zeros((11, 13), np.uint8)).save(packed, "JPEG")
+    for path in write_series(folder, DATA, lps()):
+        found = pydicom.dcmread(path)
+        found.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+        found.BitsAllocated = found.BitsStored = 8
+        found.HighBit, found.PixelRepresentation = 7, 0
+        found.PixelData = pydicom.encaps.encapsulate([packed.getvalue()])
+        found["PixelData"].is_undefined_length = True
+        found["PixelData"].VR = "OB"
+        found.save_as(path)
+    return folder
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files, for this process and those that it starts."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+def changed(folder: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    """Pixels are unpacked by the same program, which does something before."""
+    begin = 'if __name__ == "__main__":'
+    own = pixels._WORKER.read_text()
+    assert begin in own
+    (folder / "worker.py").write_text(own.replace(begin, f"{begin}\n    {first}"))
+    monkeypatch.setattr(pixels, "_WORKER", folder / "worker.py")
+
+
+def test_a_process_that_is_killed_leaves_no_pixels_behind(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = jpeg(tmp_path / "ct")
+    assert refused_or_read(folder) == ""
+    witness = tmp_path / "witness"
+    kill = (
+        "import os, shutil, SimpleITK; SimpleITK.ReadImage ="
+        f" lambda path: shutil.copy(path, {str(witness)!r}) and os.kill(os.getpid(), 9)"
+    )
+    changed(tmp_path, monkeypatch, kill)
+    assert refused_or_read(folder) == "E_WORKER_DIED"
+    assert witness.stat().st_size > 0
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [("ENOSPC", "E_DISK_FULL"), ("EDQUOT", "E_DISK_FULL"), ("EROFS", "E_PERM")]
+)
+def test_temporary_files_that_cannot_be_written_are_no_fault_of_the_scan(
+    number: str, code: str, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = jpeg(tmp_path / "ct")
+    fail = (
+        "import errno, pydicom.dataset as d\n"
+        f"    def fail(*_, **__): raise OSError(errno.{number}, 'planted')\n"
+        "    d.Dataset.save_as = fail"
+    )
+    changed(tmp_path, monkeypatch, fail)
+    with pytest.raises(StudyError, match=f"{code}.*temporary files") as caught:
+        read_scan(Study("a", (folder,)))
+    assert str(temporary) not in caught.value.message
+    assert list(temporary.iterdir()) == []
+
+
+def test_where_there_can_be_no_temporary_files_what_needs_none_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    write_series(tmp_path / "plain", DATA, lps())
+    folder = jpeg(tmp_path / "jpeg")
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    assert refused_or_read(tmp_path / "plain") == ""
+    assert refused_or_read(folder) == "E_PERMISSION"
+
+
+def test_a_slice_that_is_gone_when_its_pixels_are_wanted_is_told_as_that(tmp_path: Path) -> None:
+    write_series(tmp_path, DATA, lps())
+    (pile,) = index_of(tmp_path).piles
+    pile.planes[1].path.unlink()
+    with pytest.raises(StudyError, match=r"E_NOT_FOUND.*IM001\.dcm"):
+        list(pixels.frames_of(pile.header, pile.planes))
