@@ -160,8 +160,11 @@ def calibration_measures(found: Mapping[str, Forecasts | None]) -> list[Measure]
     return told
 
 
-def write_entropy(path: Path, frames: Sequence[Certainty], geometry: Geometry | None) -> None:
-    """Write the entropy in bits of every voxel, one a frame, in 255 steps of what it can be."""
+def write_entropy(path: Path, frames: Sequence[Certainty], geometry: Geometry | None) -> str:
+    """Write the entropy in bits of every voxel, one a frame, in 255 steps of what it can be.
+
+    The SHA-256 of the file's bytes.
+    """
     step = most_bits(frames[0].scores.labels) / _STEPS
     maps = []
     for one in frames:
@@ -169,4 +172,4 @@ def write_entropy(path: Path, frames: Sequence[Certainty], geometry: Geometry | 
         for rows, bits in entropy(one.scores, one.mask.grid, one.temperature):
             found[rows] = np.minimum(np.rint(bits / step), _STEPS)
         maps.append(found)
-    write_map(path, maps, geometry or Geometry.of(frames[0].mask.grid), step)
+    return write_map(path, maps, geometry or Geometry.of(frames[0].mask.grid), step)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Exports = dict[str, dict[str, str]]
 """For each form the SHA-256 of each of its files, by their paths under the output folder."""
 
+_IN_COMMON = ("itksnap/labels.txt", "slicer/labels.ctbl", "medseg/dataset_description.json")
+
 
 def wanted_formats(pipeline: Pipeline) -> tuple[Format, ...]:
     """The forms that a pipeline asks for, beside NIfTI."""
@@ -66,14 +68,25 @@ def exported(
 
         options = replace(options, tool=f"medseg {pipeline.name}")
     found: Exports = {}
-    for form in formats:
-        path = inside(output, export_path(output, form, study.name))
-        files = export_mask(form, mask, path, (study.images[0], pipeline.input), options)
-        folder = path if form in ("stl", "ply") else path.parent  # in BIDS, of all studies
-        found[form] = {
-            str((folder / name).relative_to(output)): digest for name, digest in files.items()
-        }
+    try:
+        for form in formats:
+            path = inside(output, export_path(output, form, study.name))
+            files = export_mask(form, mask, path, (study.images[0], pipeline.input), options)
+            folder = path if form in ("stl", "ply") else path.parent  # in BIDS, of all studies
+            found[form] = {
+                str((folder / name).relative_to(output)): digest for name, digest in files.items()
+            }
+    except StudyError:
+        withdraw_exports(found, output)
+        raise
     return found
+
+
+def withdraw_exports(exports: Exports, output: Path) -> None:
+    """Remove a study's files; those that all studies have in common stay."""
+    for name in (name for files in exports.values() for name in files):
+        if not name.endswith(_IN_COMMON):
+            inside(output, output / name).unlink(missing_ok=True)
 
 
 def missing_exports(record: Record, pipeline: Pipeline, output: Path) -> tuple[Format, ...]:

@@ -23,9 +23,15 @@ from medseg.io import (
 )
 from medseg.pipeline import Pipeline, Site
 from medseg.run.events import StageStarted, Watch
-from medseg.run.exports import check_exports, exported, missing_exports, wanted_formats
+from medseg.run.exports import (
+    check_exports,
+    exported,
+    missing_exports,
+    wanted_formats,
+    withdraw_exports,
+)
 from medseg.run.folder import inside
-from medseg.run.judging import Judge
+from medseg.run.judging import Judge, map_path
 from medseg.run.privacy import Names
 from medseg.run.records import (
     Record,
@@ -93,13 +99,36 @@ class Job:
     cautions: tuple[Caution, ...] = ()
     """What should be known of every study that is done by this job."""
 
-    def fetch(self, study: Study) -> Fetched:
-        """Read a study and preprocess it; nothing where an earlier run's mask stands."""
-        old = read_record(self.output, study.name)
+    def finished(self, name: str) -> Record | None:
+        """The record of a study that this pipeline has done, if it has."""
+        record = read_record(self.output, name)
+        if record is None or record.get("state") != "done":
+            return None
+        return record if record.get("pipeline", {}).get("digest") == self.digest else None
+
+    def standing(self, study: Study) -> Record | None:
+        """The record of an earlier run, where its mask and maps need not be made again."""
+        if self.overwrite or (old := self.finished(study.name)) is None:
+            return None
         path = inside(self.output, mask_path(self.output, study.name))
         stands = still_stands(old, study, self.pipeline, self.digest, path)
-        stands &= probabilities_stand(old, self.pipeline, self.output)
-        if stands and not self.overwrite:
+        stands = stands and probabilities_stand(old, self.pipeline, self.output)
+        return old if stands and self._judge.entropy_stands(old) else None
+
+    def withdraw(self, name: str) -> None:
+        """Remove all that stands for a study which failed.
+
+        A mask of another pipeline or of another scan must not stand for this one.
+        """
+        old = read_record(self.output, name) or {}
+        maps = (map_path(self.output, kind, name) for kind in ("instances", "entropy"))
+        for path in (mask_path(self.output, name), probabilities_path(self.output, name), *maps):
+            inside(self.output, path).unlink(missing_ok=True)
+        withdraw_exports(old.get("exports", {}), self.output)
+
+    def fetch(self, study: Study) -> Fetched:
+        """Read a study and preprocess it; nothing where an earlier run's mask stands."""
+        if (old := self.standing(study)) is not None:
             return Fetched(old=old)
         check_exports(study, self.pipeline)
         clock = Clock()
@@ -163,14 +192,15 @@ class Job:
         if made.old is not None:
             return self._kept(study, path, made.old)
         masks, clock = made.masks, made.clock
+        # A reference that cannot be read is told before anything is written.
+        with clock.stage("metrics"):
+            judged, more = self._judge.said(study, masks, made.geometry, made.frames)
         with clock.stage("write"):
             sha256 = write_mask(path, masks, made.geometry)
             write_label_table(path.parent / "dseg.tsv", masks[0].labels)
             formats = wanted_formats(self.pipeline)
             exports = exported(formats, masks[0], study, self.pipeline, self.output)
             told = self._probabilities(study, made)
-        with clock.stage("metrics"):
-            judged, more = self._judge.said(study, masks, made.geometry, made.frames)
         cautions = (*self.cautions, *made.cautions, *more)
         record = {
             "study": study.name,

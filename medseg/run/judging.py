@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.errors import Caution, StudyError
+from medseg.errors import Caution, MedsegError, StudyError
 from medseg.image import Label, LabelMap, Labels, Study
-from medseg.io import Geometry, read_labels, write_mask
+from medseg.io import Geometry, read_labels, sha256_of, write_mask
 from medseg.metrics import Comparison, Measure
 from medseg.metrics.instances import numbered
 from medseg.pipeline import Pipeline
@@ -53,16 +53,18 @@ class Judge:
         agreed = [_rounded(one.agreement) for one in frames if one.agreement]
         if agreed:
             said["networks_agree"] = agreed
+        maps: Record = {}
         asked = self.pipeline.instances
         if asked is not None:
             rows = instances_of(study.name, asked, masks, reference, sure[0] if sure else None)
             said["instances"] = rows
             if asked.masks:
-                path = inside(self.output, self.output / "instances" / f"{study.name}.nii.gz")
-                write_mask(path, numbered(masks[0], asked.labels, asked.connectivity), geometry)
+                maps |= self._instance_map(study, masks[0], geometry)
         if self.pipeline.probabilities and self.pipeline.probabilities.entropy and sure:
-            path = inside(self.output, self.output / "entropy" / f"{study.name}.nii.gz")
-            write_entropy(path, sure, geometry)
+            path = inside(self.output, map_path(self.output, "entropy", study.name))
+            maps |= _named("entropy", path, write_entropy(path, sure, geometry))
+        if maps:
+            said["maps"] = maps
         flags = [flag for mask in masks for flag in self.pipeline.quality.flags(mask)]
         return said, (*cautions, *flags, *self._doubts(said))
 
@@ -87,15 +89,43 @@ class Judge:
 
     def again(self, study: Study, mask_path: Path, old: Record) -> Record:
         """The record of a mask that stands, said anew where the reference or the asking changed."""
-        if old.get("judged_by") == judged_by(study, self.pipeline):
+        if old.get("judged_by") != judged_by(study, self.pipeline):
+            judged, _ = self.said(study, [self.old_mask(mask_path, old)])
+            parts = ("instances", "maps", "confidence", "calibration")
+            record = {key: one for key, one in old.items() if key not in parts} | judged
+        elif self._instances_stand(old):
             return old
-        judged, _ = self.said(study, [self.old_mask(mask_path, old)])
-        record = {**old, **judged}
-        for part in ("instances", "confidence", "calibration"):
-            if part not in judged:
-                record.pop(part, None)
+        else:
+            again = self._instance_map(study, self.old_mask(mask_path, old))
+            record = {**old, "maps": {**old.get("maps", {}), **again}}
         write_record(self.output, record)
         return record
+
+    def entropy_stands(self, old: Record) -> bool:
+        """Whether the map of doubt that is asked for is there as it was written."""
+        asked = self.pipeline.probabilities
+        wanted = asked is not None and asked.entropy and "confidence" in old
+        return not wanted or self._stands(old, "entropy")
+
+    def _instances_stand(self, old: Record) -> bool:
+        asked = self.pipeline.instances
+        return not (asked and asked.masks) or self._stands(old, "instances")
+
+    def _stands(self, old: Record, kind: str) -> bool:
+        said = old.get("maps", {}).get(kind, {})
+        try:
+            return bool(sha256_of(self.output / said["file"]) == said["sha256"])
+        except (OSError, KeyError, MedsegError):
+            return False
+
+    def _instance_map(
+        self, study: Study, mask: LabelMap, geometry: Geometry | None = None
+    ) -> Record:
+        asked = self.pipeline.instances
+        assert asked is not None
+        path = inside(self.output, map_path(self.output, "instances", study.name))
+        pieces = numbered(mask, asked.labels, asked.connectivity)
+        return _named("instances", path, write_mask(path, pieces, geometry))
 
     def old_mask(self, path: Path, old: Record) -> LabelMap:
         """The mask of an earlier run."""
@@ -115,6 +145,15 @@ class Judge:
                 "E_NDIM", "a reference is compared with a 3D mask, not a series", study.reference
             )
         return read_labels(study.reference, masks[0].labels, masks[0].grid, self.pipeline.input)
+
+
+def map_path(output: Path, kind: str, study: str) -> Path:
+    """Where a study's map of instances or of entropy lies in an output folder."""
+    return output / kind / f"{study}.nii.gz"
+
+
+def _named(kind: str, path: Path, sha256: str) -> Record:
+    return {kind: {"file": f"{path.parent.name}/{path.name}", "sha256": sha256}}
 
 
 def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:

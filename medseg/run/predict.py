@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +17,11 @@ from medseg.run.dealing import DEALERS, Deal, check_site
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.exports import check_apart
 from medseg.run.folder import held
-from medseg.run.job import Job, mask_path
+from medseg.run.job import Job
 from medseg.run.journal import JOURNAL, SHARDS, Journal
 from medseg.run.packed import Packed, as_json, unpacked
 from medseg.run.privacy import Names
-from medseg.run.records import Record, failed, read_record, still_stands, write_record
+from medseg.run.records import Record, failed, write_record
 from medseg.run.shards import Shard, claiming, write_plan
 from medseg.run.site import settled
 from medseg.run.tables import for_tables, summed
@@ -66,15 +66,9 @@ class Plan:
 def plan(pipeline: Pipeline, *, overwrite: bool = False, shard: Shard | None = None) -> Plan:
     """Look, and touch nothing; of a shard only at what is its own."""
     found, output, digest = asked_for(pipeline)
+    job = Job(pipeline, Site(), output, digest, overwrite, unheard)
     todo = {
-        study.name: overwrite
-        or not still_stands(
-            read_record(output, study.name),
-            study,
-            pipeline,
-            digest,
-            mask_path(output, study.name),
-        )
+        study.name: job.standing(study) is None
         for study in found.studies
         if shard is None or shard.has(study.name)
     }
@@ -112,13 +106,14 @@ def predict(
         return _sharded(job, found, shard)
     outcomes: list[StudyOutcome] = []
     with held(output):
+        write_plan(output, found.studies, digest)
         try:
             deal = Deal(found.studies, len(found.studies))
             work_through(job, deal, journal_of(job, JOURNAL), outcomes)
         finally:
             # An interrupted run has its tables too, of what was done until then.
             outcomes.sort(key=lambda outcome: outcome.name)
-            summary = write_all(output, (unpacked(outcome.record) for outcome in outcomes))
+            summary = write_all(output, _told(job, found.studies, outcomes))
             job.tell_sources()
     return RunSummary(output, tuple(outcomes), summary)
 
@@ -154,22 +149,33 @@ def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOut
                 outcomes.append(replace(outcome, record=Packed(outcome.record, like)))
                 said = str(outcome.error) if outcome.error else ""
                 job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
-    except (KeyboardInterrupt, SystemExit):
+    except BaseException:
         failures = sum(outcome.state == "failed" for outcome in outcomes)
         count, left = len(outcomes) - failures, deal.most - len(outcomes)
         job.watch(Note(f"stopped: {count} done, {failures} failed, {left} left"))
         raise
 
 
+def _told(job: Job, studies: Sequence[Study], ended: Sequence[StudyOutcome]) -> Iterator[Record]:
+    """What tables tell: all that ended, and where a run was stopped, what it had not come to."""
+    reached = {outcome.name: outcome.record for outcome in ended}
+    for name in sorted(study.name for study in studies):
+        if name in reached:
+            yield unpacked(reached[name])
+        elif known := job.finished(name):
+            yield known
+
+
 def _closed(job: Job, done: Outcome[Study, Record]) -> StudyOutcome:
     """The outcome for the caller; the record of a failure is written here."""
     name = done.item.name
     if done.error is not None:
-        # A mask of another pipeline or of another scan must not stand for this one.
-        mask_path(job.output, name).unlink(missing_ok=True)
         error = job.names.error(done.item, done.error)
-        record = failed(done.item, error)
-        write_record(job.output, record)
+        record = failed(done.item, error, {"name": job.pipeline.name, "digest": job.digest})
+        # What failed may be the reference, or the disk for a moment, and not the mask.
+        if job.standing(done.item) is None:
+            job.withdraw(name)
+            write_record(job.output, record)
         return StudyOutcome(name, "failed", done.seconds, record, error)
     record = dict(done.result or {})
     state: State = "kept" if record.pop("kept", False) else "done"

@@ -47,11 +47,12 @@ def read_record(output: Path, study: str) -> Record | None:
     return record if isinstance(record, dict) and record.get("study") == study else None
 
 
-def failed(study: Study, error: MedsegError) -> Record:
-    """The record of a study without a mask."""
+def failed(study: Study, error: MedsegError, pipeline: Mapping[str, str] | None = None) -> Record:
+    """The record of a study without a mask; ``pipeline`` is the name and digest of whose."""
     return {
         "study": study.name,
         "state": "failed",
+        **({"pipeline": dict(pipeline)} if pipeline else {}),
         "error": {"code": error.code, "message": error.message, "file": _name(error.path)},
         "versions": dict(versions()),
     }

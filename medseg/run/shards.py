@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EMLINK
@@ -57,9 +57,15 @@ class Shard:
         return f"{self.index}-of-{self.count}" if self.index else f"any-{token_hex(4)}"
 
 
-def write_plan(output: Path, studies: Sequence[Study], digest: str) -> None:
-    """Say which studies all shards have together, and by which pipeline they are done."""
-    wanted = {"pipeline": digest, "studies": [study.name for study in studies]}
+def write_plan(
+    output: Path, studies: Iterable[Study], digest: str, others: Iterable[str] = ()
+) -> None:
+    """Say which studies a run has, all shards together, and by which pipeline they are done.
+
+    ``others`` are the names of studies that came before.
+    """
+    names = {study.name for study in studies}.union(others)
+    wanted = {"pipeline": digest, "studies": sorted(names)}
     if read_plan(output) != wanted:
         text = json.dumps(wanted, indent=1, ensure_ascii=False) + "\n"
         write_atomically(output / SHARDS / PLAN, text.encode("utf-8", "backslashreplace"))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from medseg.errors import InputError
 from medseg.image import Study
 from medseg.image.study import Stack
 from medseg.io import Found, naming_faults
+from medseg.io.layouts_files import id_of, images_in, normal, some
+from medseg.io.layouts_reference import with_references
+from medseg.io.layouts_sets import DESCRIPTION, indexed
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
 from medseg.run.dealing import Deal, check_site
-from medseg.run.events import Note, Watch, unheard
+from medseg.run.events import Event, Note, StudyStarted, Watch, unheard
+from medseg.run.exports import check_apart
 from medseg.run.folder import held
 from medseg.run.job import Job
 from medseg.run.journal import JOURNAL
@@ -26,10 +31,13 @@ from medseg.run.predict import (
     studies_of,
     work_through,
 )
+from medseg.run.privacy import Names
+from medseg.run.shards import write_plan
 from medseg.run.site import settled
-from medseg.run.whole import write_all
+from medseg.run.whole import standing, write_all
 
 Look = tuple[tuple[str, int, int], ...]
+Records = dict[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Arrivals:
     def ready(self, found: Found) -> list[Study]:
         """Those that can be done now, each once."""
         now, complete = self._clock(), []
+        there = {study.name for study in found.studies}
+        self._seen = {name: seen for name, seen in self._seen.items() if name in there}
         for study in found.studies:
             look = _look(study)
             before = self._seen.get(study.name)
@@ -71,7 +81,7 @@ class Arrivals:
 
     @property
     def waiting(self) -> bool:
-        """Whether a study has been seen that is not complete yet."""
+        """Whether a study is there that is not complete yet."""
         return any(self._given.get(name) != look for name, (look, _) in self._seen.items())
 
 
@@ -84,8 +94,10 @@ def watch_folder(
 ) -> RunSummary:
     """Segment each study of ``pipeline.input`` once it is complete, and again if it changes.
 
-    The tables are made anew after each round. Stopped and started again, studies whose masks
-    stand are kept, as ``predict`` does. Raises as ``predict``, but waits where there is nothing.
+    The tables are made anew after each round, of all that this pipeline has ended in the output
+    folder, whether its scans are still there or not. Stopped and started again, studies whose
+    masks stand are kept, as ``predict`` does. Raises as ``predict``, but waits where there is
+    nothing; studies that share a name wait, and the others go on.
     """
     site, patience = site or Site(), patience or Patience()
     if pipeline.input.path is None:
@@ -96,31 +108,50 @@ def watch_folder(
     output = output_of(pipeline)
     job = Job(pipeline, site, output, pipeline_digest(pipeline), False, watch)
     known: dict[str, StudyOutcome] = {}
+    ended = 0
     with held(output):
         journal = journal_of(job, JOURNAL)
         job.tell_sources()
+        records: Records = {one["study"]: one for one in standing(output, job.digest)}
         for studies in _rounds(pipeline, patience, watch):
+            write_plan(output, studies, job.digest, records)
             outcomes: list[StudyOutcome] = []
+            counted = replace(job, watch=_counting_on(watch, ended))
             try:
-                work_through(job, Deal(studies, len(studies)), journal, outcomes)
+                work_through(counted, Deal(studies, len(studies)), journal, outcomes)
             finally:
+                ended += len(outcomes)
                 known |= {outcome.name: outcome for outcome in outcomes}
-                write_all(output, (unpacked(known[name].record) for name in sorted(known)))
-        summary = write_all(output, (unpacked(known[name].record) for name in sorted(known)))
+                records |= {outcome.name: outcome.record for outcome in outcomes}
+                _write_tables(output, records)
+        summary = _write_tables(output, records)
     return RunSummary(output, tuple(known[name] for name in sorted(known)), summary)
+
+
+def _write_tables(output: Path, records: Records) -> Mapping[str, Any]:
+    return write_all(output, (unpacked(records[name]) for name in sorted(records)))
+
+
+def _counting_on(watch: Watch, ended: int) -> Watch:
+    """Who hears of a round's studies as of those that come after ``ended`` others."""
+
+    def hear(event: Event) -> None:
+        if isinstance(event, StudyStarted):
+            event = replace(event, index=event.index + ended, total=event.total + ended)
+        watch(event)
+
+    return hear
 
 
 def _rounds(pipeline: Pipeline, patience: Patience, watch: Watch) -> Iterator[list[Study]]:
     arrivals, told, last = Arrivals(patience.settle_seconds), "", monotonic()
     watch(Note(f"watching {pipeline.input.path}"))
     while True:
-        try:
-            studies = arrivals.ready(studies_of(pipeline))
-        except InputError as error:
-            studies = []
-            if error.code != "E_NO_INPUT" and str(error) != told:
-                told = str(error)
-                watch(Note(told))
+        found, fault = _looked(pipeline)
+        if fault and fault != told:
+            watch(Note(fault))
+        told = fault
+        studies = [] if found is None else arrivals.ready(found)
         if studies:
             yield studies
         if studies or arrivals.waiting:
@@ -130,12 +161,60 @@ def _rounds(pipeline: Pipeline, patience: Patience, watch: Watch) -> Iterator[li
         sleep(patience.every_seconds)
 
 
+def _looked(pipeline: Pipeline) -> tuple[Found | None, str]:
+    """The studies that are there, None where that cannot be told; and what is wrong, if anything.
+
+    It names no file where names are hidden.
+    """
+    try:
+        return studies_of(pipeline), ""
+    except InputError as error:
+        if error.code == "E_NO_INPUT":
+            return Found("nothing", ()), ""
+        if error.code != "E_DUPLICATE_ID":
+            return None, str(error)
+        hidden = pipeline.privacy.ids != "keep"
+        fault = f"{error.code}: several studies share a name; all wait" if hidden else str(error)
+    try:
+        alone, twins = (Names.of(pipeline).found(found) for found in _parted(pipeline))
+        check_apart(alone.studies, pipeline)
+    except (InputError, OSError):
+        return None, fault
+    names = some(study.name for study in twins.studies)
+    return alone, f"E_DUPLICATE_ID: several files share a name and wait: {names}" if names else ""
+
+
+def _parted(pipeline: Pipeline) -> tuple[Found, Found]:
+    """The studies of a plain folder that have a name to themselves, and those that share one.
+
+    Raises InputError E_NO_INPUT where it is another layout, or no reference belongs to them.
+    """
+    where = pipeline.input
+    folder = Path(where.path or "")
+    sets = any((folder / name).exists() for name in (DESCRIPTION, "imagesTr", "imagesTs"))
+    if sets or not folder.is_dir() or indexed(folder, where.channels):
+        raise InputError("E_NO_INPUT", "is no plain folder", folder)
+    named: dict[str, list[Study]] = {}
+    for name, file in images_in(folder):
+        named.setdefault(normal(id_of(name)), []).append(Study(name, (file,)))
+    alone = Found("plain folder", tuple(same[0] for same in named.values() if len(same) == 1))
+    if where.reference is not None:
+        alone = with_references(alone, where.reference)
+    twins = Found("plain folder", tuple(same[0] for same in named.values() if len(same) > 1))
+    return _by_id(alone), _by_id(twins)
+
+
+def _by_id(found: Found) -> Found:
+    studies = (replace(study, name=id_of(study.name)) for study in found.studies)
+    return replace(found, studies=tuple(sorted(studies, key=lambda study: study.name)))
+
+
 def _look(study: Study) -> Look:
     """Every file of a study with its size and time; nothing where one is missing."""
     files: list[Path] = [] if study.reference is None else [study.reference]
-    for image in study.images:
-        files += image.files if isinstance(image, Stack) else _files(image)
     try:
+        for image in study.images:
+            files += image.files if isinstance(image, Stack) else _files(image)
         stats = [(str(path), path.stat()) for path in files]
     except OSError:
         return ()

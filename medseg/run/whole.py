@@ -96,13 +96,25 @@ def merge(output: Path) -> Merged:
         return Merged(output, write_all(output, records), left)
 
 
+def standing(output: Path, digest: str) -> list[Record]:
+    """What tables say of all studies that a pipeline has ended here, done or failed, by name.
+
+    A mask that is not whole is none.
+    """
+    names = _recorded(output)
+    found = (read_record(output, name) for name in names)
+    return for_tables(r for r in found if r is not None and _counts(output, r, digest, True))
+
+
+def _recorded(output: Path) -> list[str]:
+    return sorted(path.stem for path in (output / "studies").glob("*.json"))
+
+
 def _records(output: Path, verify: bool) -> tuple[list[Record], tuple[str, ...]]:
     """The records of what is done or failed, by name, and the names of what is left."""
     plan = read_plan(output)
-    if plan is None:
-        names = sorted(path.stem for path in (output / "studies").glob("*.json"))
-    else:
-        names = [str(name) for name in plan["studies"]]
+    # Runs of earlier versions wrote a plan only where they had shards.
+    names = _recorded(output) if plan is None else [str(name) for name in plan["studies"]]
     if not names:
         raise InputError("E_NO_INPUT", "nothing has been run here", output)
     digest = None if plan is None else plan["pipeline"]
@@ -112,14 +124,14 @@ def _records(output: Path, verify: bool) -> tuple[list[Record], tuple[str, ...]]
 
 
 def _counts(output: Path, record: Record, digest: str | None, verify: bool) -> bool:
+    if digest is not None and record.get("pipeline", {}).get("digest") != digest:
+        return False
     if record.get("state") != "done":
         return record.get("state") == "failed"
-    if digest is not None and record["pipeline"]["digest"] != digest:
-        return False
     try:
         mask = output / record["mask"]["file"]
         return not verify or sha256_of(mask) == record["mask"]["sha256"]
-    except (OSError, MedsegError):
+    except (OSError, KeyError, MedsegError):
         return False
 
 

@@ -125,6 +125,68 @@ def test_a_failed_study_leaves_no_mask_of_an_earlier_run(tmp_path: Path) -> None
     assert not (tmp_path / "out/masks/study_00.nii.gz").exists()
 
 
+def test_a_wrong_reference_costs_no_finished_mask(tmp_path: Path) -> None:
+    path, output = ball_studies(tmp_path, 2), tmp_path / "out"
+    run(path, output)
+    before = everything(output / "masks")
+    right = (tmp_path / "labels/study_00.nii.gz").read_bytes()
+    save(tmp_path / "labels/study_00.nii.gz", np.zeros((3, 4, 5), np.uint8))
+    assert states(run(path, output)) == ["failed", "kept"]
+    assert everything(output / "masks") == before
+    (tmp_path / "labels/study_00.nii.gz").write_bytes(right)
+    assert states(run(path, output)) == ["kept", "kept"]
+
+
+@pytest.mark.parametrize("fault", ["the reference", "the scan"])
+def test_a_failed_study_leaves_nothing_in_any_form(tmp_path: Path, fault: str) -> None:
+    asked = ["instances={masks: true}", "output.formats=[nifti, seg_nrrd, stl, itksnap, bids]"]
+    pipeline = load_pipeline(ball_studies(tmp_path, 2), asked)
+    output = tmp_path / "out"
+    if fault == "the scan":
+        predict(pipeline.writing_to(output))
+        (tmp_path / "images/study_00.nii.gz").write_bytes(b"")
+    else:
+        save(tmp_path / "labels/study_00.nii.gz", np.zeros((3, 4, 5), np.uint8))
+    other = "kept" if fault == "the scan" else "done"
+    assert states(predict(pipeline.writing_to(output))) == ["failed", other]
+    files = [str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()]
+    mine = {name for name in files if "study_00" in name or "study00" in name}
+    assert mine == {"studies/study_00.json"}
+    assert "itksnap/labels.txt" in files
+    assert "derivatives/medseg/dataset_description.json" in files
+
+
+def test_a_map_of_instances_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    pipeline = load_pipeline(ball_studies(tmp_path, 2), ["instances={masks: true}"])
+    pipeline = pipeline.writing_to(tmp_path / "out")
+    predict(pipeline)
+    path = tmp_path / "out/instances/study_01.nii.gz"
+    numbers = np.asarray(nib.load(path).dataobj)
+    path.unlink()
+    assert states(predict(pipeline)) == ["kept", "kept"]
+    assert np.array_equal(np.asarray(nib.load(path).dataobj), numbers)
+    calm = everything(tmp_path / "out")
+    assert states(predict(pipeline)) == ["kept", "kept"]
+    assert everything(tmp_path / "out") == calm
+
+
+def test_a_run_that_is_stopped_still_tells_of_all_that_was_done(tmp_path: Path) -> None:
+    path, output = ball_studies(tmp_path, 4), tmp_path / "out"
+    run(path, output)
+    before = (output / "volumes.csv").read_bytes(), (output / "metrics.csv").read_bytes()
+    said: list[str] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StudyDone):
+            raise KeyboardInterrupt
+        said.append(str(event))
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(replace(load_pipeline(path), output=output), watch=stop)
+    assert any("stopped: 1 done, 0 failed, 3 left" in one for one in said)
+    assert ((output / "volumes.csv").read_bytes(), (output / "metrics.csv").read_bytes()) == before
+
+
 def test_a_plan_touches_nothing_and_tells_what_is_left(tmp_path: Path) -> None:
     path = ball_studies(tmp_path, 2)
     pipeline = replace(load_pipeline(path), output=tmp_path / "out")

@@ -157,6 +157,16 @@ def test_an_entropy_map_lies_on_the_scan(pipeline: Pipeline, tmp_path: Path) -> 
     np.testing.assert_allclose(found.get_fdata(), bits, atol=0.5 / 255 + 1e-4)
 
 
+def test_an_entropy_map_that_is_gone_is_made_again(pipeline: Pipeline, tmp_path: Path) -> None:
+    doubting = replace(pipeline, probabilities=Probabilities(entropy=True))
+    predict(doubting)
+    path = tmp_path / "out/entropy/study_1.nii.gz"
+    before = path.read_bytes()
+    path.unlink()
+    assert states(predict(doubting)) == ["kept", "done"]
+    assert path.read_bytes() == before
+
+
 def test_unsure_labels_are_flagged(pipeline: Pipeline) -> None:
     codes = [w["code"] for w in records(predict(pipeline))[0]["warnings"]]
     assert "W_CONFIDENCE" not in codes

@@ -20,10 +20,10 @@ from medseg.cli import main
 from medseg.errors import InputError, OutputError
 from medseg.image import Study
 from medseg.pipeline import load_pipeline
-from medseg.run.events import StudyDone
+from medseg.run.events import Event, StudyDone
 from medseg.run.folder import held
 from medseg.run.predict import RunSummary, plan, predict
-from medseg.run.shards import Shard, claiming
+from medseg.run.shards import Shard, claiming, write_plan
 from medseg.run.whole import merge, progress
 
 names = st.lists(st.text("abcdefgh0123456789._-", min_size=1, max_size=12), unique=True)
@@ -83,6 +83,36 @@ def test_what_is_left_of_shards_is_told_and_not_counted(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, ["status", str(output)])
     assert told.exit_code == 0
     assert f"{len(mine.outcomes)} done, 0 failed, {len(made.left)} left" in told.stdout
+
+
+def test_what_is_left_of_a_run_without_shards_is_told_and_not_counted(tmp_path: Path) -> None:
+    path, output, ended = ball_studies(tmp_path, 6), tmp_path / "out", 0
+
+    def stop(event: Event) -> None:
+        nonlocal ended
+        ended += isinstance(event, StudyDone)
+        if ended == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(load_pipeline(path).writing_to(output), watch=stop)
+    found = progress(output)
+    assert len(found.left) == 6 - len(found.done) > 0
+    result = CliRunner().invoke(main, ["merge", str(output)])
+    assert result.exit_code == 1
+    assert f"{len(found.left)} left" in result.stdout
+    run(path, output)
+    assert progress(output).left == merge(output).left == ()
+
+
+def test_a_failure_of_another_pipeline_is_left(tmp_path: Path) -> None:
+    path, output = ball_studies(tmp_path, 2), tmp_path / "out"
+    (tmp_path / "images/study_01.nii.gz").write_bytes(b"")
+    run(path, output)
+    assert list(progress(output).failed) == ["study_01"]
+    write_plan(output, [Study("study_00", ()), Study("study_01", ())], "of another pipeline")
+    found = progress(output)
+    assert (found.left, found.failed) == (("study_00", "study_01"), {})
 
 
 def test_a_mask_that_is_not_whole_is_left_when_shards_are_merged(tmp_path: Path) -> None:
