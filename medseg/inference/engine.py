@@ -53,6 +53,12 @@ def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return (lambda windows: made(windows).clone()) if kind == "cuda" else made
 
 
+def forget() -> None:
+    """Let go of every network that is kept; whoever is asked next is built anew."""
+    compiled.cache_clear()
+    filled.cache_clear()
+
+
 def mirrored(ask: Callable[[Tensor], Tensor], axes: Sequence[int]) -> Callable[[Tensor], Tensor]:
     """Ask about every mirror image along ``axes`` (0 is x) and average what is said."""
     flips = list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medseg.image import Grid, LabelMap, Study
 from medseg.io import write_atomically
-from medseg.pipeline import Pipeline, load_pipeline, pipeline_digest
+from medseg.pipeline import Pipeline, Previous, Within, load_pipeline, pipeline_digest
 from medseg.run.audit import files_as_they_are
 from medseg.training.packed import Packed, packed
 from medseg.training.sampling import Case, Stored, places_of
@@ -40,10 +40,11 @@ class Cache:
         """The cache that the pipeline's recipe asks for, on disk below ``folder``."""
         recipe = pipeline.training
         assert recipe is not None
-        within = pipeline.within
-        inner = pipeline_digest(load_pipeline(within.pipeline)) if within is not None else ""
+        within, previous = pipeline.within, pipeline.previous
         place = replace(pipeline.input, path=None, reference=None, memory_gib=None)
-        about = repr((pipeline.labels, place, within, inner, pipeline.preprocess))
+        parts = (pipeline.labels, place, within, _inner(within), pipeline.preprocess)
+        # Files keep the names they had before there could be a mask to be shown.
+        about = repr(parts if previous is None else (*parts, previous, _inner(previous)))
         disk = None if recipe.cache == "memory" else folder / "cache"
         return cls(disk, recipe.cache_float, about, recipe.cache == "compressed")
 
@@ -101,6 +102,11 @@ class Cache:
         path = place.with_suffix(f".{name}.npy")
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return found
+
+
+def _inner(part: Within | Previous | None) -> str:
+    """The digest of the pipeline within another; none where there is none."""
+    return "" if part is None else pipeline_digest(load_pipeline(part.pipeline))
 
 
 def _write(path: Path, data: NDArray[Any]) -> None:

@@ -34,6 +34,8 @@ _FREE: Mapping[str, Any] = {
     in ("patience", "validate", "validate_minutes", "validate_epochs", "checkpoint_minutes")
 }
 """What of a recipe may change before a training goes on, as it is when nothing is said."""
+_DEVICES = ("auto", "cpu", "cuda", "cuda:0")
+"""What may stand in the digest of a checkpoint; other engines than torch have the first two."""
 
 
 @dataclass(frozen=True)
@@ -51,58 +53,68 @@ class ModelFolder:
     """What training writes beside the weights.
 
     ``seen_ml`` are the least and the most of each label in what is trained on; masks outside are
-    flagged, unless the pipeline has a range of its own.
+    flagged, unless the pipeline has a range of its own. ``device`` is what the pipeline's author
+    wrote, where this machine trains on another.
     """
 
     path: Path
     pipeline: Pipeline
     step: SlidingWindow | Slices
     seen_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    device: str | None = None
 
-    def _with_weights(self, weights: Path, pipeline: Pipeline) -> Pipeline:
-        filled = tuple(
-            replace(step, weights=weights) if step is self.step else step
-            for step in pipeline.inference
-        )
-        return replace(pipeline, inference=filled)
+    def _asking(self, step: SlidingWindow | Slices) -> Pipeline:
+        """The pipeline with another step in place of the one that is trained."""
+        steps = tuple(step if one is self.step else one for one in self.pipeline.inference)
+        return replace(self.pipeline, inference=steps)
 
     def of(self, model: Network) -> ModelFolder:
         """The folder with another network in its pipeline: one that was sized, or has grown."""
         if model == self.step.model:
             return self
         step = replace(self.step, model=model)
-        steps = tuple(step if one is self.step else one for one in self.pipeline.inference)
-        return replace(self, pipeline=replace(self.pipeline, inference=steps), step=step)
+        return replace(self, pipeline=self._asking(step), step=step)
 
     def trained(self) -> Pipeline:
         """The pipeline with the weights of this folder."""
-        return self._with_weights(self.path / WEIGHTS, self.pipeline)
+        return self._asking(replace(self.step, weights=self.path / WEIGHTS))
 
     def described(self) -> Pipeline:
         """The pipeline as the folder keeps it: without the places of this machine."""
+        return self._described_on(self.device or self.step.device)
+
+    def _described_on(self, device: str) -> Pipeline:
         training = self.pipeline.training
-        bare = replace(
-            self.pipeline,
+        return replace(
+            self._asking(replace(self.step, weights=Path(WEIGHTS), device=device)),
             input=replace(self.pipeline.input, path=None, reference=None, memory_gib=None),
             output=None,
             training=training and replace(training, folds=None, start=None),
         )
-        return self._with_weights(Path(WEIGHTS), bare)
 
     def digests(self, parts: Split) -> tuple[str, ...]:
         """What a checkpoint must agree with to be taken up: pipeline, recipe and studies.
 
-        Budgets may change, and when to validate: a run that ended can go on. The second is what
-        earlier versions wrote, budget and all.
+        Budgets may change, when to validate, and the device: a run that ended can go on. All but
+        the first are what earlier versions wrote, budget or device and all.
         """
-        described, begun = self.described(), repr(self._begun_from())
-        studies = repr(replace(parts, validated=()))
-        training = described.training and replace(
-            described.training, **{"max_minutes": None, "max_epochs": 1, **_FREE}
-        )
-        lasting = dump_pipeline(replace(described, training=training)) + studies + begun
-        earlier = dump_pipeline(described) + repr(parts) + begun
-        return _digest(lasting), _digest(earlier)
+        begun, studies = repr(self._begun_from()), repr(replace(parts, validated=()))
+        found: list[str] = []
+        for device in self._devices():
+            described = self._described_on(device)
+            training = described.training and replace(
+                described.training, **{"max_minutes": None, "max_epochs": 1, **_FREE}
+            )
+            lasting = dump_pipeline(replace(described, training=training)) + studies + begun
+            earlier = dump_pipeline(described) + repr(parts) + begun
+            found += [_digest(lasting), _digest(earlier)]
+        return tuple(found)
+
+    def _devices(self) -> dict[str, None]:
+        """The device of a checkpoint's digest, which is any, and those that earlier ones had."""
+        free = self.step.engine in ("torch", "auto")
+        known = _DEVICES if free else _DEVICES[:2]
+        return dict.fromkeys((*known, self.device or "auto", self.step.device))
 
     def _begun_from(self) -> str | None:
         """The digest of the weights that training went on from, None where it began anew."""
@@ -146,11 +158,11 @@ class ModelFolder:
         # A path that begins with ".." would not be taken for a formula, yet "./" keeps it plain.
         return os.path.relpath(os.path.realpath(path), self.path.resolve())
 
-    def write_history(self, epochs: Sequence[Epoch]) -> None:
-        """Write history.csv, and where matplotlib is installed its picture."""
+    def write_history(self, epochs: Sequence[Epoch], drawn: bool = True) -> None:
+        """Write history.csv, and where matplotlib is installed its picture, if that is wanted."""
         labels = self.pipeline.labels
         write_atomically(self.path / "history.csv", history_csv(epochs, labels))
-        if find_spec("matplotlib") is not None:
+        if drawn and find_spec("matplotlib") is not None:
             write_atomically(self.path / "history.png", history_png(epochs, labels))
 
     def write_overlays(self, panels: Sequence[Panel]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from medseg.errors import PipelineError
 from medseg.image import Study
 from medseg.inference import Slices
+from medseg.inference.engine import forget
 from medseg.models.device import densely, device_named
 from medseg.models.weights import load_weights
 from medseg.pipeline import Pipeline, Site
@@ -20,6 +21,7 @@ from medseg.run.board import Board
 from medseg.run.card import data_of
 from medseg.run.cases import read_cases, sound
 from medseg.run.events import EpochDone, Note, StepDone, Watch, unheard
+from medseg.run.exported import channels_of
 from medseg.run.folder import held
 from medseg.run.folds import Split, roll, split
 from medseg.run.growth import check_growth, grower, sized
@@ -34,6 +36,9 @@ from medseg.training.loop import Listening, Loop
 from medseg.training.objective import Objective
 from medseg.training.sampling import Case, Sampler
 from medseg.training.team import Team, joined, own_device
+
+_DRAWN_SECONDS = 30.0
+"""How often the history is drawn at most, validations and the end aside."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,19 @@ def train(
     Raises InputError, OutputError, ModelError or PipelineError.
     """
     site, options = site or Site(), options or Options()
+    recipe, written = trainable(pipeline)
+    _check_previous(pipeline, recipe)
     pipeline = settled(pipeline, replace(site, device=own_device(site.device)))
-    recipe, step = trainable(pipeline)
+    _, step = trainable(pipeline)
     with joined(device_named(step.device)) as team, ExitStack() as stack:
+        stack.enter_context(_tuned(pipeline.deterministic))
         if team.leads:
             stack.enter_context(held(model))
         else:
             watch = unheard
         _check_team(recipe, team)
-        run = _Run(pipeline, model, options, limits_of(site).memory_gib, team, watch)
+        limit = limits_of(site).memory_gib
+        run = _Run(pipeline, written.device, model, options, limit, team, watch)
         return run.done(fold)
 
 
@@ -89,9 +98,13 @@ class Options:
 
 @dataclass(frozen=True)
 class _Run:
-    """One training, with all that its parts ask for."""
+    """One training, with all that its parts ask for.
+
+    ``device`` is what the pipeline's author wrote, whatever this machine trains on.
+    """
 
     pipeline: Pipeline
+    device: str
     model: Path
     options: Options
     limit: float | None
@@ -107,7 +120,7 @@ class _Run:
         _check_patience(recipe, parts)
         studies = {study.name: study for study in found.studies}
         seen = found.volumes_seen(self.pipeline.labels, parts.trained_on)
-        asked = ModelFolder(self.model, self.pipeline, step, seen)
+        asked = ModelFolder(self.model, self.pipeline, step, seen, self.device)
         if self.team.leads:
             asked.begin([studies[name] for name in parts.held_out])
         cases = self._cases([studies[name] for name in parts.trained_on])
@@ -153,16 +166,24 @@ class _Run:
     ) -> Loop:
         learner, sampler, grows = parts
         board = Board(self.model) if self.options.tensorboard and self.team.leads else None
+        drawn = 0.0
 
         def tell(epoch: Epoch, spent: float) -> None:
-            folder.write_history(loop.epochs)
+            nonlocal drawn
+            draws = bool(epoch.dice) or loop.over or loop.seconds - drawn >= _DRAWN_SECONDS
+            folder.write_history(loop.epochs, draws)
+            drawn = loop.seconds if draws else drawn
             if board is not None:
                 board.hear(epoch)
             told = (epoch.epoch, epoch.minutes, spent, epoch.loss, epoch.learning_rate)
             self.watch(EpochDone(*told, epoch.dice))
 
         def measured() -> Dices:
-            return dice_of(_now(folder, grows), checked, self.watch)
+            try:
+                return dice_of(_now(folder, grows), checked, self.watch)
+            finally:
+                # The next one is by other weights.
+                forget()
 
         loop = Loop(
             learner=learner,
@@ -193,6 +214,17 @@ class _Run:
         return TrainSummary(self.model, parts, minutes, iterations, dice)
 
 
+@contextmanager
+def _tuned(deterministic: bool) -> Iterator[None]:
+    """Have cuDNN time its convolutions and take the fastest: all patches have one size."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def _now(folder: ModelFolder, grows: Grower | None) -> ModelFolder:
     return folder if grows is None else folder.of(grows.current)
 
@@ -207,6 +239,12 @@ def _check_team(recipe: Training, team: Team) -> None:
         raise PipelineError("E_CONFIG", "training.growth is for one process, without torchrun")
 
 
+def _check_previous(pipeline: Pipeline, recipe: Training) -> None:
+    if pipeline.previous is not None and recipe.growth is not None:
+        told = "training.growth is for a network that sees the image alone, without 'previous'"
+        raise PipelineError("E_CONFIG", told)
+
+
 def _check_patience(recipe: Training, parts: Split) -> None:
     if recipe.patience is not None and not parts.validated:
         told = "training.patience is by validation; give a --fold to hold out"
@@ -218,7 +256,7 @@ def _learner(
 ) -> Learner:
     torch.manual_seed(recipe.seed)
     model = step.model if recipe.start is None else step.model.without_download()
-    module = model(len(pipeline.input.channels), pipeline.labels.channels)
+    module = model(channels_of(pipeline), pipeline.labels.channels)
     if recipe.start is not None:
         for key in load_weights(module, recipe.start):
             watch(Note(f"{key} of the checkpoint has no place in the network and is left out"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -21,6 +21,14 @@ class Epoch:
     loss: float
     learning_rate: float
     dice: Mapping[str, float | None] = field(default_factory=dict)
+
+    def after(self, earlier: Epoch, share: float) -> Epoch:
+        """One row with an ``earlier`` part of the epoch; ``share`` of the steps were in this one.
+
+        What this part did not measure stays as it was.
+        """
+        loss = (1 - share) * earlier.loss + share * self.loss
+        return replace(self, loss=loss, dice=self.dice or earlier.dice)
 
     def row(self, labels: Labels) -> dict[str, str]:
         """The row as text; what was not measured stays empty."""
@@ -43,11 +51,15 @@ def mean_dice(dice: Mapping[str, float | None]) -> float:
 
 @dataclass
 class Best:
-    """The best mean Dice over labels so far, its weights, and how often there was none better."""
+    """The best mean Dice over labels so far, its weights, and how often there was none better.
+
+    ``labels`` is the Dice of each label that it is the mean of.
+    """
 
     dice: float | None = None
     waited: int = 0
     weights: dict[str, Any] | None = None
+    labels: Mapping[str, float | None] = field(default_factory=dict)
 
     def hear(self, dice: Mapping[str, float | None], weights: Callable[[], Any]) -> None:
         """Take note of a validation, and of the weights it was of where none was better."""
@@ -55,19 +67,24 @@ class Best:
             return
         mean = mean_dice(dice)
         if self.dice is None or mean > self.dice:
-            self.dice, self.waited = mean, 0
+            self.dice, self.waited, self.labels = mean, 0, dict(dice)
             self.weights = {key: one.detach().clone() for key, one in weights().items()}
         else:
             self.waited += 1
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs."""
-        return {"dice": self.dice, "waited": self.waited, "weights": self.weights}
+        return {
+            "dice": self.dice,
+            "waited": self.waited,
+            "weights": self.weights,
+            "labels": self.labels,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``; an empty one is that of an earlier version."""
         self.dice, self.waited = state.get("dice"), state.get("waited", 0)
-        self.weights = state.get("weights")
+        self.weights, self.labels = state.get("weights"), state.get("labels", {})
 
 
 def history_csv(epochs: Sequence[Epoch], labels: Labels) -> bytes:

@@ -37,18 +37,18 @@ def keep_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
     write_atomically(folder / CHECKPOINT, packed.getvalue())
 
 
-def kept_checkpoint(
-    folder: Path, device: torch.device, digests: Collection[str]
-) -> dict[str, Any] | None:
-    """What an earlier run left, or None; it must have one of the ``digests``.
+def kept_checkpoint(folder: Path, digests: Collection[str]) -> dict[str, Any] | None:
+    """What an earlier run left, or None, on the CPU; it must have one of the ``digests``.
 
+    What is restored from it goes to its own device, but for the count of steps of an optimizer:
+    on a GPU that would be waited for at every step.
     Raises ModelError E_CHECKPOINT where it is damaged or belongs to something else.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     # A damaged archive can end in almost any error, by where it was hit.
     except Exception as error:
         raise ModelError(

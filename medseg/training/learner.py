@@ -20,6 +20,9 @@ from medseg.training.team import ALONE, Team
 _MOMENTS: dict[str, Literal[1, 2]] = {"exp_avg": 1, "momentum_buffer": 1, "exp_avg_sq": 2}
 """Running means that optimizers keep of gradients (1) and of their squares (2)."""
 
+_STATISTICS = ("running_mean", "running_var")
+"""What batch normalisation remembers of what the weights give, and is averaged as they are."""
+
 
 @dataclass
 class Learner:
@@ -46,7 +49,7 @@ class Learner:
         kept = [p for p in self.module.parameters() if p.ndim <= 1]
         self._optimizer = self._optimised(
             [
-                {"params": decayed, "weight_decay": self.recipe.weight_decay},
+                {"params": decayed, "weight_decay": self.recipe.decay},
                 {"params": kept, "weight_decay": 0.0},
             ]
         )
@@ -61,11 +64,9 @@ class Learner:
 
     def _optimised(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         if self.recipe.optimizer == "adamw":
-            return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
+            return torch.optim.AdamW(groups, lr=self.recipe.rate)
         momentum = self.recipe.momentum
-        return torch.optim.SGD(
-            groups, self.recipe.learning_rate, momentum=momentum, nesterov=momentum > 0
-        )
+        return torch.optim.SGD(groups, self.recipe.rate, momentum=momentum, nesterov=momentum > 0)
 
     def step(self, images: Tensor, targets: Tensor, spent: float) -> Tensor:
         """One step on a batch, with the share ``spent`` of the budget; gives the loss.
@@ -74,7 +75,8 @@ class Learner:
         """
         self._set_rate(spent)
         # Dropout draws by the number of the step too, so that there is no state to be saved.
-        chance = np.random.SeedSequence([self.recipe.seed, self.iteration])
+        rank = [self.team.rank] if self.team.size > 1 else []
+        chance = np.random.SeedSequence([self.recipe.seed, self.iteration, *rank])
         torch.manual_seed(int(chance.generate_state(1)[0]))
         loss = self.loss(images, targets, self.module)
         self._optimizer.zero_grad(set_to_none=True)
@@ -143,19 +145,24 @@ class Learner:
         if self.grown_at is not None and recipe.growth is not None:
             steps = self.iteration - self.grown_at + 1
             share *= min(steps / (recipe.growth.warm_up + 1), 1.0)
-        self.learning_rate = recipe.learning_rate * share
+        self.learning_rate = recipe.rate * share
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
 
     def _update_average(self) -> None:
         # Early on the average follows closely, or it would remember the first random weights.
         decay = min(self.recipe.ema, self.iteration / (self.iteration + 9))
+        means: list[Tensor] = [*self.average.parameters()]
+        news: list[Tensor] = [*self.module.parameters()]
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.module.parameters()), 1 - decay
-            )
-            for kept, now in zip(self.average.buffers(), self.module.buffers(), strict=True):
-                kept.copy_(now)
+            buffers = zip(self.average.named_buffers(), self.module.buffers(), strict=True)
+            for (name, kept), now in buffers:
+                if name.endswith(_STATISTICS):
+                    means.append(kept)
+                    news.append(now)
+                else:
+                    kept.copy_(now)
+            torch._foreach_lerp_(means, news, 1 - decay)
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs to go on as if nothing had happened."""

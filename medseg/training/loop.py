@@ -91,8 +91,11 @@ class Loop:
         self._saved = self._validated = self.seconds
         try:
             with terminable():
-                self._grow({})
-                if self._losses and self._at_end_of_epoch:
+                # Where nothing is left to be spent, nothing new is tried.
+                if self.spent < 1:
+                    self._grow({})
+                # It was stopped while it validated.
+                if self._losses and self._epoch_is_over:
                     self._end_epoch()
                 for images, targets in self._batches():
                     self._step(images, targets)
@@ -107,18 +110,20 @@ class Loop:
         """What the last validation found, or with patience the best of them."""
         found = [one.dice for one in self.epochs if set(one.dice.values()) - {None}]
         if self.best.weights is not None:
-            return max(found, key=mean_dice)
+            # Checkpoints of earlier versions do not say.
+            return self.best.labels or max(found, key=mean_dice)
         return found[-1] if found else {}
 
     @property
-    def _at_end_of_epoch(self) -> bool:
-        return self.learner.iteration % self.learner.recipe.batches == 0
+    def _epoch_is_over(self) -> bool:
+        """Whether all its steps are done, or as many as the budget has."""
+        return self.learner.iteration % self.learner.recipe.batches == 0 or self.spent >= 1
 
     def _step(self, images: Tensor, targets: Tensor) -> None:
         with whole():
             self._losses.append(self.learner.step(images, targets, self.spent))
         self._look()
-        if self._at_end_of_epoch or self.spent >= 1:
+        if self._epoch_is_over:
             self._end_epoch()
             return
         if self._due(self._saved, self.learner.recipe.checkpoint_minutes):
@@ -198,10 +203,8 @@ class Loop:
 
     def _close_epoch(self, dice: Dices, asked: bool) -> None:
         with whole():
-            loss = float(torch.stack(self._losses).mean())
+            epoch = self._row(dice)
             self._losses.clear()
-            rate, number = self.learner.learning_rate, _epoch(self.learner)
-            epoch = Epoch(number, self.seconds / 60, loss, rate, dict(dice))
             self.epochs.append(epoch)
             if self.learner.recipe.patience is not None:
                 self.best.hear(dice, self.learner.average.state_dict)
@@ -209,6 +212,16 @@ class Loop:
                 self._grow(dice)
         if self.team.leads:
             self.listening.epoch(epoch, self.spent)
+
+    def _row(self, dice: Dices) -> Epoch:
+        """The row of the epoch that ends, with what an earlier budget did of it."""
+        loss = float(torch.stack(self._losses).mean())
+        rate, number = self.learner.learning_rate, _epoch(self.learner)
+        epoch = Epoch(number, self.seconds / 60, loss, rate, dict(dice))
+        if not self.epochs or self.epochs[-1].epoch != number:
+            return epoch
+        done = self.learner.iteration - (number - 1) * self.learner.recipe.batches
+        return epoch.after(self.epochs.pop(), len(self._losses) / done)
 
     def _save_weights(self, learner: Learner) -> None:
         keep_weights(self.folder, learner.average.state_dict())
@@ -236,7 +249,7 @@ class Loop:
         keep_checkpoint(self.folder, state)
 
     def _resume(self) -> None:
-        state = kept_checkpoint(self.folder, self.learner.device, self.digests)
+        state = kept_checkpoint(self.folder, self.digests)
         if state is None:
             return
         if self.grower is not None:

@@ -23,7 +23,9 @@ class Training(Step):
     share of the budget that is spent. ``patch`` is in voxels of the preprocessed grid, two
     sides for a network on slices. The share ``foreground`` of each batch, in whole patches
     and at least one unless it is 0, is centred on a voxel of a label, each label equally often.
-    ``optimizer`` is AdamW, or SGD with Nesterov's ``momentum``. ``compile`` has torch.compile
+    ``optimizer`` is AdamW, or SGD with Nesterov's ``momentum``; where they are left out,
+    ``learning_rate`` and ``weight_decay`` are 1e-3 and 1e-2 with AdamW, 1e-2 and 3e-5 with SGD (as
+    nnU-Net has them). ``compile`` has torch.compile
     make one faster program of the network, which takes its time at first. ``cache`` holds
     preprocessed studies in memory, or in files that are read as they are needed, on disk as they
     are or compressed in blocks, as ``cache_float``.
@@ -53,8 +55,8 @@ class Training(Step):
     augmentation: tuple[Augmentation, ...] = ()
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.99
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
+    learning_rate: float | None = None
+    weight_decay: float | None = None
     warm_up: float = 0.02
     schedule: Literal["cosine", "poly"] = "cosine"
     ema: float = 0.99
@@ -94,6 +96,28 @@ class Training(Step):
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is above 0, not {value}")
         self._check_together()
+        self._settle()
+
+    def _settle(self) -> None:
+        """What AdamW has anyway is left unsaid, as it always was; what SGD has is said."""
+        for name, usual in _USUAL[self.optimizer].items():
+            value = getattr(self, name)
+            if self.optimizer == "adamw" and value == usual:
+                object.__setattr__(self, name, None)
+            elif self.optimizer == "sgd" and value is None:
+                object.__setattr__(self, name, usual)
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate: what was said, or what the optimizer usually has."""
+        said = self.learning_rate
+        return _USUAL[self.optimizer]["learning_rate"] if said is None else said
+
+    @property
+    def decay(self) -> float:
+        """The decay of weights: what was said, or what the optimizer usually has."""
+        said = self.weight_decay
+        return _USUAL[self.optimizer]["weight_decay"] if said is None else said
 
     def _check_together(self) -> None:
         if self.group is not None and "(" in self.group:
@@ -113,6 +137,10 @@ class Training(Step):
             raise ValueError(f"patch has sides of at least 1 voxel, not {self.patch}")
 
 
+_USUAL: Mapping[str, Mapping[str, float]] = {
+    "adamw": {"learning_rate": 1e-3, "weight_decay": 1e-2},
+    "sgd": {"learning_rate": 1e-2, "weight_decay": 3e-5},
+}
 _LEAST = {
     **{"batch": 1, "batches": 1, "fold_count": 2, "validate": 0},
     **{"max_epochs": 1, "validate_epochs": 1, "patience": 1},

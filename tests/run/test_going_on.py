@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import REPOSITORY
 from support.studies import ball_studies
 
 from medseg.errors import PipelineError
 from medseg.models.checkpoint import read_safetensors
+from medseg.models.weights import load_weights
 from medseg.pipeline import Pipeline, load_pipeline
 from medseg.run import train as verb
 from medseg.run.events import EpochDone, Event
 from medseg.run.train import train
+from medseg.training.growth import Growth
+from medseg.training.learner import Learner
 
 RECIPE = """\
 name: ball
@@ -212,3 +218,80 @@ def test_a_stop_during_validation_repeats_it_and_changes_nothing(
     # Minutes differ, of course.
     shown = [[row.split(",")[:1] + row.split(",")[2:] for row in one] for one in rows]
     assert shown[0] == shown[1]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes a second, and a validation one more."""
+    ticks = count()
+    monkeypatch.setattr("medseg.training.loop.perf_counter", lambda: float(next(ticks)))
+
+
+def in_the_middle(folder: Path, seconds: float, **training: Any) -> Pipeline:
+    """A recipe whose budget ends within its first epoch."""
+    more = {"batches": 100, "max_epochs": None, "max_minutes": seconds / 60, "validate_epochs": 5}
+    return recipe(folder, **more | training)
+
+
+def epochs(model: Path) -> list[dict[str, str]]:
+    with (model / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_stop_during_the_last_validation_of_a_budget_of_minutes_repeats_it(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, model = in_the_middle(studies, 5), studies / "model"
+    monkeypatch.setattr(verb, "dice_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, model, fold="0")
+    monkeypatch.setattr(verb, "dice_of", lambda *_: {"ball": 0.5})
+    found = train(asked, model, fold="0")
+    assert found.iterations == 5
+    assert found.dice == {"ball": 0.5}
+    assert json.loads((model / "card.json").read_text())["validation_dice"] == {"ball": 0.5}
+    assert [(row["epoch"], row["dice_ball"]) for row in epochs(model)] == [("1", "0.5000")]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_training_that_ended_in_an_epoch_goes_on_in_its_row(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice, model, losses, step = iter([0.5, 0.4]), studies / "model", list[float](), Learner.step
+
+    def told(self: Learner, *batch: Any) -> Any:
+        losses.append(float(step(self, *batch)))
+        return torch.tensor(losses[-1])
+
+    monkeypatch.setattr(Learner, "step", told)
+    monkeypatch.setattr(verb, "dice_of", lambda *_: {"ball": next(dice)})
+    train(in_the_middle(studies, 5, patience=9), model, fold="0")
+    found = train(in_the_middle(studies, 9, patience=9), model, fold="0")
+    assert found.iterations == len(losses) == 8
+    (row,) = epochs(model)
+    assert (row["epoch"], row["dice_ball"]) == ("1", "0.4000")
+    assert float(row["loss"]) == pytest.approx(sum(losses) / 8, abs=2e-5)
+    # The weights that are kept are the best ones, and so is what is told of them.
+    assert found.dice == {"ball": 0.5}
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_growing_network_that_was_stopped_at_the_end_is_the_one_it_was(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RECIPE.replace("name: dynunet", "name: neat").replace(", dropout: 0.1", "")
+    (studies / "recipe.yaml").write_text(text)
+    grows = Growth(every=1, probe=9, plateau=None, batches=1, delta=-1.0)
+    asked, model = in_the_middle(studies, 9, batches=2, growth=grows), studies / "model"
+    asks = iter([lambda *_: {"ball": 0.5}, interrupted])
+    monkeypatch.setattr(verb, "dice_of", lambda *_: next(asks)())
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, model, fold="0")
+    train(asked, model, fold="0")
+    network = load_pipeline(model).inference[0].model  # type: ignore[attr-defined]
+    assert load_weights(network(1, 2), model / WEIGHTS) == ()

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from conftest import REPOSITORY
 from support.studies import ball_studies
 
 from medseg.errors import PipelineError
+from medseg.inference import SlidingWindow
 from medseg.models.checkpoint import read_safetensors
 from medseg.pipeline import load_pipeline
+from medseg.run.folds import Split
+from medseg.run.model_folder import ModelFolder
 from medseg.run.train import _check_team
 from medseg.training import Training
 from medseg.training.growth import Growth
@@ -83,6 +87,23 @@ def test_one_process_is_a_team_of_itself() -> None:
     assert ALONE.agreed(1.5, 2.0) == (1.5, 2.0)
     assert own_device("cuda") == "cuda"
     assert own_device("auto") == "auto"
+
+
+def test_a_checkpoint_is_taken_up_by_every_process_of_a_team(tmp_path: Path) -> None:
+    """Each has a device of its own, which is no part of the recipe."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    pipeline = load_pipeline(tmp_path / "recipe.yaml")
+    step = pipeline.inference[0]
+    assert isinstance(step, SlidingWindow)
+    kept = []
+    for rank in (0, 1):
+        own = replace(step, device=f"cuda:{rank}")
+        moved = replace(pipeline, inference=(own,))
+        folder = ModelFolder(tmp_path, moved, own, device=step.device)
+        kept.append(folder.digests(Split(("a",))))
+        assert folder.described() == ModelFolder(tmp_path, pipeline, step).described()
+        assert folder.trained().inference[0].device == f"cuda:{rank}"  # type: ignore[attr-defined]
+    assert kept[0][0] == kept[1][0]
 
 
 def test_a_team_shares_batches_fairly_and_does_not_grow() -> None:

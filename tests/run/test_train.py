@@ -6,21 +6,29 @@ import csv
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from support.studies import ball_studies, save
+import torch
+from support.studies import BALL, ball_studies, save
 
 from medseg.errors import InputError, ModelError, PipelineError
-from medseg.inference import Threshold
-from medseg.pipeline import Pipeline, load_pipeline
+from medseg.image import Labels
+from medseg.inference import SlidingWindow, Threshold
+from medseg.inference.engine import filled
+from medseg.pipeline import Pipeline, Previous, Site, load_pipeline
+from medseg.run import model_folder
+from medseg.run.cache import Cache
 from medseg.run.events import EpochDone, Event, Note
-from medseg.run.model_folder import flagging
+from medseg.run.folds import Split
+from medseg.run.model_folder import ModelFolder, flagging
 from medseg.run.predict import predict
 from medseg.run.train import train
+from medseg.training.history import Epoch
 
 RECIPE = """\
 name: ball
@@ -239,3 +247,112 @@ def test_faults_are_told_before_training_and_their_studies_left_out(studies: Pat
     first = next(n for n, event in enumerate(heard) if isinstance(event, EpochDone))
     assert all(isinstance(e, EpochDone) is False for e in heard[:first])
     assert max(n for n, e in enumerate(heard) if isinstance(e, Note)) < first
+
+
+def test_a_model_trained_on_a_chosen_device_runs_and_goes_on_on_any(studies: Path) -> None:
+    text, model = RECIPE.replace("max_epochs: 4", "max_epochs: 1"), studies / "model"
+    recipe = pipeline(studies, text)
+    train(recipe, model, Site(device="cpu"))
+    assert "device" not in (model / "pipeline.yaml").read_text()
+    assert train(recipe, model).iterations == 8
+    # An author's own choice is kept, and is no other recipe either.
+    chosen = text.replace("      window:", "      device: cpu\n      window:")
+    train(pipeline(studies, chosen), model)
+    assert "device: cpu" in (model / "pipeline.yaml").read_text()
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda:0"])
+def test_checkpoints_of_earlier_versions_are_taken_up(tmp_path: Path, device: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(EARLIER)
+    found = load_pipeline(tmp_path / "recipe.yaml")
+    step = found.inference[0]
+    assert isinstance(step, SlidingWindow)
+    known = ModelFolder(tmp_path, found, step).digests(Split(("a", "b"), ("c",), ("c",)))
+    assert {one[:12] for one in known} >= set(KEPT[device])
+    assert known[0][:12] == KEPT["auto"][0]
+
+
+EARLIER = """\
+name: ball
+labels: {ball: 1}
+preprocess: [normalize_intensity]
+inference:
+  - sliding_window:
+      model: {name: dynunet, widths: [4, 8, 8], norm: batch}
+      window: [16, 16, 16]
+training: {patch: [16, 16, 16], batches: 8, max_epochs: 4, learning_rate: 1e-3, weight_decay: 1e-2}
+"""
+KEPT = {
+    "auto": ("ca3dd9745909", "f869174ab588"),
+    "cpu": ("b8916ebac2f2", "b18669d955d0"),
+    "cuda:0": ("da8350a5cf96", "8a39c346b332"),
+}
+"""What version 071b8cf called this recipe, by the device that was chosen."""
+
+
+def test_networks_of_past_validations_are_not_kept(studies: Path) -> None:
+    result = train(pipeline(studies), studies / "model", fold="0")
+    assert result.dice["ball"] is not None
+    assert filled.cache_info().currsize == 0
+
+
+def test_the_history_is_drawn_at_validations_and_at_the_end(
+    studies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    draw = model_folder.history_png
+
+    def counted(epochs: Sequence[Epoch], labels: Labels) -> bytes:
+        drawn.append(len(epochs))
+        return draw(epochs, labels)
+
+    monkeypatch.setattr(model_folder, "history_png", counted)
+    train(pipeline(studies), studies / "plain")
+    assert drawn == [4]
+    drawn.clear()
+    text = RECIPE.replace("validate_minutes: 0.0001", "validate_epochs: 2")
+    train(pipeline(studies, text), studies / "model", fold="0")
+    assert drawn == [2, 4]
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_convolutions_are_timed_while_a_training_lasts(studies: Path, deterministic: bool) -> None:
+    recipe = replace(pipeline(studies), deterministic=deterministic)
+    before, during = torch.backends.cudnn.benchmark, list[bool]()
+
+    def hear(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            during.append(torch.backends.cudnn.benchmark)
+
+    train(recipe, studies / "model", watch=hear)
+    assert during == [not deterministic] * 4
+    assert torch.backends.cudnn.benchmark == before
+
+
+def test_a_network_that_is_shown_another_pipelines_mask_learns_from_it(studies: Path) -> None:
+    text = RECIPE.replace("inference:", "previous: {pipeline: ball.yaml}\ninference:")
+    recipe = pipeline(studies, text.replace("max_epochs: 4", "max_epochs: 2"))
+    result = train(recipe, studies / "model", fold="0")
+    assert result.dice["ball"] is not None
+    held_out = load_pipeline(studies / "model")
+    where = replace(held_out.input, path=studies / "model/held_out.csv")
+    summary = predict(replace(held_out, input=where, output=studies / "out"))
+    assert all(outcome.record["state"] == "done" for outcome in summary.outcomes)
+
+
+def test_what_was_kept_with_another_first_mask_is_made_anew(studies: Path) -> None:
+    plain = pipeline(studies)
+    shown = replace(plain, previous=Previous(studies / "ball.yaml"))
+    before = [Cache.of(one, studies).about for one in (plain, shown)]
+    (studies / "ball.yaml").write_text(BALL.replace("minimum: 50", "minimum: 60"))
+    after = [Cache.of(one, studies).about for one in (plain, shown)]
+    assert before[0] == after[0]
+    assert len({*before, *after}) == 3
+
+
+def test_a_network_that_grows_is_not_shown_another_pipelines_mask(studies: Path) -> None:
+    grows = RECIPE.replace("name: dynunet", "name: neat") + "  growth: {every: 1}\n"
+    recipe = replace(pipeline(studies, grows), previous=Previous(studies / "ball.yaml"))
+    with pytest.raises(PipelineError, match=r"training\.growth.*previous"):
+        train(recipe, studies / "model", fold="0")
+    assert not (studies / "model" / "audit.json").exists()

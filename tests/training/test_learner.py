@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,9 +13,9 @@ from torch import nn
 from medseg.image import Label, Labels
 from medseg.models.dynunet import DynUNet
 from medseg.training import Training
-from medseg.training.history import Best
 from medseg.training.learner import Learner
 from medseg.training.objective import Objective
+from medseg.training.team import ALONE, Team
 
 ONE = Labels((Label("ball", (1,)),))
 
@@ -88,14 +89,32 @@ def test_momentum_is_part_of_what_is_kept() -> None:
     assert torch.equal(one.module.weight, other.module.weight)
 
 
-def test_the_best_weights_are_those_of_the_best_dice() -> None:
-    best, weights = Best(), {"a": torch.zeros(1)}
-    for dice in (0.3, 0.5, 0.4, None, 0.5):
-        weights["a"] += 1
-        best.hear({"x": dice}, lambda: weights)
-    assert best.weights is not None
-    assert best.weights["a"].item() == 2
-    assert best.waited == 2
+def test_chance_within_a_network_differs_between_the_processes_of_a_team() -> None:
+    """Alone, it is what it always was."""
+    one, seeds = learner(seed=5), []
+    for team in (ALONE, Team(0, 2), Team(1, 2)):
+        # What is shared is set up already; here no process has to be met.
+        one.team, one.iteration = team, 3
+        one.step(*batch(0), spent=0.5)
+        seeds.append(torch.initial_seed())
+    assert seeds[0] == int(np.random.SeedSequence([5, 3]).generate_state(1)[0])
+    assert seeds[2] not in seeds[:2]
+
+
+def test_running_values_are_averaged_as_the_weights_are() -> None:
+    norm = nn.BatchNorm2d(2)
+    one = learner(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), norm), ema=0.9)
+    assert isinstance(one.average, nn.Sequential)
+    mean, weight = torch.zeros(2), one.module[0].weight.detach().clone()
+    for number in range(12):
+        one.step(*batch(number), spent=0.3)
+        decay = min(0.9, one.iteration / (one.iteration + 9))
+        mean = decay * mean + (1 - decay) * norm.running_mean
+        weight = decay * weight + (1 - decay) * one.module[0].weight.detach()
+    assert torch.allclose(one.average[0].weight, weight, atol=1e-6)
+    assert torch.allclose(one.average[1].running_mean, mean, atol=1e-6)
+    assert not torch.allclose(one.average[1].running_mean, norm.running_mean, atol=1e-4)
+    assert one.average[1].num_batches_tracked.item() == 12
 
 
 @pytest.mark.slow
