@@ -206,8 +206,9 @@ def _unclaimed(found: Found) -> Iterator[Fault]:
 
 
 def _twins(looks: Mapping[str, Looked]) -> Iterator[Fault]:
+    """Studies with the image of another, which is kept: the first that has no other fault."""
     first: dict[str, str] = {}
-    for name, look in looks.items():
+    for name, look in sorted(looks.items(), key=lambda one: bool(one[1].faults)):
         if not look.digest:
             continue
         other = first.setdefault(look.digest, name)

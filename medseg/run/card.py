@@ -16,7 +16,7 @@ from medseg.errors import MedsegError
 from medseg.image import Study
 from medseg.inference import Slices, SlidingWindow
 from medseg.io import grid_of, write_atomically
-from medseg.pipeline import Pipeline, said_options
+from medseg.pipeline import Pipeline, load_pipeline, said_options
 from medseg.run.records import versions
 
 INTENDED_USE = "Research. Not a medical device; not for diagnosis or treatment."
@@ -41,8 +41,28 @@ def described(pipeline: Pipeline, step: SlidingWindow | Slices) -> dict[str, Any
             "window": list(step.window),
             "training": said_options(pipeline.training) if pipeline.training else {},
         },
+        **_before(pipeline),
         "versions": dict(versions()),
     }
+
+
+def _before(pipeline: Pipeline) -> dict[str, Any]:
+    stages = first_stages(pipeline)
+    return {"first_stages": stages} if stages else {}
+
+
+def first_stages(pipeline: Pipeline) -> dict[str, list[str]]:
+    """The pipelines that are asked before this one's network, and the studies each held out."""
+    places = [one.pipeline for one in (pipeline.within, pipeline.previous) if one is not None]
+    return {load_pipeline(place).name: sorted(held_out_by(place)) for place in places}
+
+
+def held_out_by(model: Path) -> frozenset[str]:
+    """The studies that a model folder's card says its network has not seen; none without one."""
+    try:
+        return frozenset(json.loads((model / "card.json").read_bytes()).get("held_out", ()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return frozenset()
 
 
 def data_of(
@@ -102,13 +122,32 @@ def limits_known(card: Card) -> Iterator[str]:
             " set; the ensemble was not measured. Post-processing and temperature were chosen on"
             " these studies too, which flatters them a little."
         )
+        yield from _flattered(card)
     elif card.get("validated_on"):
         yield (
             f"Figures are of {len(card['validated_on'])} held-out studies that were looked at"
             " during the training; measure the model on others before they are relied on."
         )
+        yield from _flattered(card)
     else:
         yield "No study was held out: how well it does is not known."
+
+
+def _flattered(card: Card) -> Iterator[str]:
+    """What else of a model was chosen by the studies that its figures are of, or has seen them."""
+    training = card.get("recipe", {}).get("training", {})
+    for option, what in (("patience", "weights"), ("growth", "network")):
+        if option in training:
+            told = f"{option.capitalize()} kept the {what} that did best on some of these studies"
+            yield f"{told}, which flatters the figures."
+    # A card of all folds names those stages alone that know what a fold held out.
+    held = card.get("held_out")
+    for name, unseen in card.get("first_stages", {}).items():
+        if held is None or not {*held} <= {*unseen}:
+            yield (
+                f"The first stage {name!r} may have learnt from these studies, which flatters the"
+                " figures: it does better on them than on new scans."
+            )
 
 
 def write_card(folder: Path, card: Card) -> None:

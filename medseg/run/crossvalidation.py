@@ -15,13 +15,13 @@ from medseg.io.layouts_files import id_of
 from medseg.metrics.statistics import RESAMPLES, describe
 from medseg.pipeline import Calibration, Pipeline, Site, dump_pipeline, load_pipeline
 from medseg.run.audit import Audit
-from medseg.run.card import data_of, described, write_card
+from medseg.run.card import data_of, described, first_stages, write_card
 from medseg.run.cases import sound
 from medseg.run.choosing import Choice, Pair, chosen
 from medseg.run.events import Note, StageStarted, Watch, unheard
 from medseg.run.folder import held
-from medseg.run.folds import Roll, folds_of, roll
-from medseg.run.held_out import HeldOut, Row, held_out
+from medseg.run.folds import Roll, Split, folds_of, roll, split
+from medseg.run.held_out import HeldOut, Row, held_out, unseen
 from medseg.run.model_folder import WEIGHTS, ModelFolder, flagging
 from medseg.run.site import limits_of
 from medseg.run.statistics import write_json
@@ -69,7 +69,7 @@ def train_folds(
         raise PipelineError("E_CONFIG", told)
     site = site or Site()
     with held(model):
-        found = sound(pipeline, model, limits_of(site).memory_gib, True, unheard)
+        found = sound(pipeline, model, limits_of(site).memory_gib, True, watch)
         run = _Folds(pipeline, model, site, found, watch)
         done = run.trained(options or Options())
         outs = [held_out(fold, run.places[fold], site, watch) for fold in done]
@@ -95,15 +95,21 @@ class _Folds:
         folds = folds_of(self._roll, trainable(self.pipeline)[0])
         return {fold: self.model / id_of(f"fold_{fold}") for fold in folds}
 
+    @property
+    def _parts(self) -> dict[str, Split]:
+        """Every fold's studies; raises where any fold has none."""
+        recipe, _ = trainable(self.pipeline)
+        known = self._roll
+        return {fold: split(known, recipe, fold) for fold in folds_of(known, recipe)}
+
     def trained(self, options: Options) -> dict[str, TrainSummary]:
-        """Every fold, trained."""
-        shared, places = replace(options, shared=self.model), self.places
+        """Every fold, trained, once it is sure that all of them can be."""
+        shared, places, parts = replace(options, shared=self.model), self.places, self._parts
         done: dict[str, TrainSummary] = {}
         for fold, place in places.items():
             self.watch(Note(f"fold {fold}, {len(done) + 1} of {len(places)}"))
-            done[fold] = train(
-                self.pipeline, place, self.site, fold=fold, options=shared, watch=self.watch
-            )
+            own = unseen(self.pipeline, place.name, parts[fold].held_out)
+            done[fold] = train(own, place, self.site, fold=fold, options=shared, watch=self.watch)
         return done
 
     def finished(self, done: dict[str, TrainSummary], outs: Sequence[HeldOut]) -> FoldsSummary:
@@ -195,12 +201,23 @@ class _Folds:
                 seen[name] = (min(low, least), max(high, most))
         return seen
 
+    @property
+    def _knowing_stages(self) -> dict[str, list[str]]:
+        """First stages that may have learnt from what a fold held out, with what they did not."""
+        return {
+            name: studies
+            for fold, part in self._parts.items()
+            for name, studies in first_stages(load_pipeline(self.places[fold])).items()
+            if not {*part.held_out} <= {*studies}
+        }
+
     def _write_card(self, said: Mapping[str, Any]) -> None:
         _, step = trainable(self.pipeline)
         places = self.places
         card = {
             **described(ModelFolder(self.model, self.pipeline, step).described(), step),
             "data": data_of(self.pipeline, self.found.studies, self.found.values),
+            "first_stages": self._knowing_stages,
             "folds": {fold: place.name for fold, place in places.items()},
             "volumes_ml": {name: list(volumes) for name, volumes in self._seen_ml.items()},
             "cross_validation": said["pooled"],

@@ -12,6 +12,7 @@ from medseg.inference.probabilities import Likelihood, likelihood
 from medseg.io import read_labels, read_scan, sha256_of, write_atomically
 from medseg.metrics import Comparison, Measure
 from medseg.pipeline import Pipeline, Site, load_pipeline
+from medseg.run.card import held_out_by
 from medseg.run.choosing import Pair, is_cleaning
 from medseg.run.events import Watch
 from medseg.run.job import mask_path
@@ -104,6 +105,19 @@ class HeldOut:
         grid = scan.volume.grid
         reference, _ = read_labels(study.reference, pipeline.labels, grid, pipeline.input)
         return likelihood(scores, reference)
+
+
+def unseen(pipeline: Pipeline, fold: str, studies: Sequence[str]) -> Pipeline:
+    """The pipeline with those first stages that have not seen ``studies``, where there are such.
+
+    A first stage that was trained on all folds has a folder of each, which held the same out.
+    """
+    for part in ("within", "previous"):
+        stage = getattr(pipeline, part)
+        if stage is not None and {*studies} <= held_out_by(stage.pipeline / fold):
+            own = replace(stage, pipeline=stage.pipeline / fold)
+            pipeline = replace(pipeline, **{part: own})
+    return pipeline
 
 
 def held_out(fold: str, place: Path, site: Site, watch: Watch) -> HeldOut:

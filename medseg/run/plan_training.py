@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from medseg.image import Labels
 from medseg.run.fingerprint import Fingerprint
+from medseg.run.plan_grid import shape_of
 from medseg.run.plan_preprocess import modality_of
 from medseg.run.sizing import STEPS, Sized
 from medseg.run.wishes import THICK, Chosen, Section, Wish
@@ -17,6 +19,8 @@ _SIDES: Mapping[int, str] = {
     1: r"anterior|posterior|front|back|ventral|dorsal",
     2: r"superior|inferior|upper|lower|cranial|caudal|head|tail|top|bottom",
 }
+_KEPT = 0.25
+"""The share of the budget's memory that preprocessed studies may take."""
 
 
 def mirrored_of(labels: Labels) -> tuple[tuple[int, ...], str]:
@@ -64,11 +68,25 @@ def training_of(
             share, f"The rarest label is {small:.2%} of the voxels; this share of patches has one."
         ),
     }
+    said |= _cache(found, spacing, wish)
     said["augmentation"] = Chosen(_augmentation(found, spacing, flat, mirrored, wish))
     if found.studies < 10:
         told = f"{found.studies} studies."
         said["fold_count"] = Chosen(max(2, min(5, found.studies)), told)
     return said
+
+
+def _cache(found: Fingerprint, spacing: Sequence[float], wish: Wish) -> Section:
+    """Files for preprocessed studies, where they are too many for memory."""
+    bytes_each = prod(shape_of(found, spacing, wish)) * (4 * len(found.channels) + 1)
+    asked_gib = found.studies * bytes_each / 2**30
+    if asked_gib <= _KEPT * wish.budget.memory_gib:
+        return {}
+    told = (
+        f"{found.studies} preprocessed studies are about {asked_gib:.1f} GiB, too much for memory;"
+        " 'compressed' takes less of the disk and more time."
+    )
+    return {"cache": Chosen("disk", told)}
 
 
 def _augmentation(
@@ -91,7 +109,7 @@ def _augmentation(
             Chosen({"prob": 0.5, "rotate_degrees": turns, "scale_range": [0.85, 1.18]}, why),
         )
     ]
-    axes = [a if flat is None or a < flat else a - 1 for a in mirrored[0] if a != flat]
+    axes = [axis for axis in mirrored[0] if axis != flat]
     if axes:
         steps.append(("rand_flip", Chosen({"prob": 0.5, "axes": axes}, mirrored[1])))
     scanners = "Scanners differ in brightness, contrast, noise and sharpness."

@@ -83,17 +83,36 @@ class Together(Augmentation):
 
     def on_batch(self, images: Tensor, targets: Tensor, chances: Sequence[RandomState]) -> Patches:
         """Those patches that chance has chosen, all at once."""
-        drawn = [self._drawn(chance, images.shape[1:]) for chance in chances]
+        drawn = self.drawn(chances, images.shape[1:])
+        return self.on_drawn(images, targets, drawn, images.shape[2:])
+
+    def drawn(self, chances: Sequence[RandomState], shape: Sequence[int]) -> list[Any]:
+        """What shall become of each patch (C, *space), None where it stays as it is."""
+        return [self._drawn(chance, shape) for chance in chances]
+
+    def on_drawn(
+        self, images: Tensor, targets: Tensor, drawn: Sequence[Any], sides: Sequence[int]
+    ) -> Patches:
+        """The middle of every patch, of ``sides``, changed by what was drawn for it."""
+        kept = middle(images, sides), middle(targets, sides)
         chosen = [place for place, one in enumerate(drawn) if one is not None]
         if not chosen:
-            return images, targets
-        news = self._changed(images[chosen], targets[chosen], [drawn[n] for n in chosen])
+            return kept
+        some = [drawn[place] for place in chosen]
+        news = self._into(images[chosen], targets[chosen], some, sides)
         if len(chosen) == len(drawn):
             return news
-        kept = images.clone(), targets.clone()
+        kept = kept[0].clone(), kept[1].clone()
         for before, after in zip(kept, news, strict=True):
             before[chosen] = after
         return kept
+
+    def _into(
+        self, images: Tensor, targets: Tensor, drawn: Sequence[Any], sides: Sequence[int]
+    ) -> Patches:
+        """What is ``_changed`` of the middle; patches are no larger but for what reads beyond."""
+        del sides
+        return self._changed(images, targets, drawn)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +125,15 @@ class OfIntensity(Together):
 
     def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
         return self._look(images, drawn), targets
+
+
+def middle(patches: Tensor, sides: Sequence[int]) -> Tensor:
+    """The middle of patches (B, C, *space), of ``sides``."""
+    for axis, side in enumerate(sides, 2):
+        spare = patches.shape[axis] - side
+        if spare:
+            patches = patches.narrow(axis, spare // 2, side)
+    return patches
 
 
 def each(numbers: Sequence[float], like: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from medseg.image import Grid, LabelMap, Labels, Volume
 from medseg.training.augmentation import Augmentation
 from medseg.training.packed import Packed
 from medseg.training.recipe import Training
+from medseg.training.spatial import Moves, Sides
 
 _KEPT = 10_000
 """Foreground voxels remembered for each value of a case."""
@@ -61,11 +62,21 @@ def places_of(target: LabelMap) -> dict[int, NDArray[np.intp]]:
 
 
 @dataclass(frozen=True, eq=False)
+class _Pick:
+    """A patch to be cut: of which case, from which voxel on, and with whose chance changed."""
+
+    case: Case
+    start: Sides
+    chance: np.random.RandomState
+
+
+@dataclass(frozen=True, eq=False)
 class Sampler:
     """Draws batches; ``axes`` are the normals of slices for a 2D network, else empty.
 
     Patches are changed on ``device``. Of several processes each has its ``share``: the first of
-    two takes every second patch, beginning with the first. ``labels`` are those of the targets.
+    two takes every second patch, beginning with the first of batch 0, the second of batch 1, and
+    so on. ``labels`` are those of the targets.
     """
 
     cases: Sequence[Case]
@@ -84,23 +95,32 @@ class Sampler:
         """Images (B, C, *space) and targets (B, 1, *space) of batch ``number``."""
         chance = np.random.default_rng([self.recipe.seed, number])
         axis = int(chance.choice(self.axes)) if self.axes else None
+        picks = self._picks(number, chance, axis)
+        changes = [one if axis is None else one.across(axis) for one in self._changes]
+        chances = [pick.chance for pick in picks]
+        shape = (picks[0].case.image.data.shape[0], *self.recipe.patch)
+        moves = Moves.of(changes, chances, shape)
+        sizes = moves.sizes(self.recipe.patch, [self._spare(pick, axis) for pick in picks])
+        pairs = zip(*(self._patch(pick, axis, sizes[0]) for pick in picks), strict=True)
+        images, targets = (torch.from_numpy(np.stack(one)).to(self.device) for one in pairs)
+        images, targets = moves.on(images, targets, sizes)
+        for change in changes[len(moves.steps) :]:
+            images, targets = change.on_batch(images, targets, chances)
+        return images.float(), targets.long()
+
+    def _picks(self, number: int, chance: np.random.Generator, axis: int | None) -> list[_Pick]:
+        """What this process cuts; forced patches, the last of a batch, go to each in turn."""
         free = round(self.recipe.batch * (1 - self.recipe.foreground))
         if self.recipe.foreground > 0:
             free = min(free, self.recipe.batch - 1)
-        patches, chances = [], []
+        picks = []
         for place in range(self.recipe.batch):
             case = self._case(number * self.recipe.batch + place)
             start = self._start(case, chance, place >= free, axis)
             legacy = np.random.RandomState(chance.integers(1 << 32, dtype=np.uint32))
-            if place % self.share[1] == self.share[0]:
-                patches.append(self._patch(case, start, axis))
-                chances.append(legacy)
-        pairs = zip(*patches, strict=True)
-        images, targets = (torch.from_numpy(np.stack(one)).to(self.device) for one in pairs)
-        for given in self._changes:
-            change = given if axis is None else given.across(axis)
-            images, targets = change.on_batch(images, targets, chances)
-        return images.float(), targets.long()
+            if (place + number) % self.share[1] == self.share[0]:
+                picks.append(_Pick(case, start, legacy))
+        return picks
 
     def _case(self, count: int) -> Case:
         """Every case once, in an order of its own, before any comes again."""
@@ -108,42 +128,45 @@ class Sampler:
         order = np.random.default_rng([self.recipe.seed, 7, turn]).permutation(len(self.cases))
         return self.cases[int(order[place])]
 
-    def _sides(self, axis: int | None) -> list[int]:
-        sides = list(self.recipe.patch)
-        if axis is not None:
-            sides.insert(axis, 1)
-        return sides
+    def _sides(self, axis: int | None, within: Sides | None = None) -> Sides:
+        """Sides in a volume: the recipe's, or those ``within`` a slice across ``axis``."""
+        sides = np.asarray(self.recipe.patch if within is None else within, np.intp)
+        return sides if axis is None else np.insert(sides, axis, 1)
+
+    def _spare(self, pick: _Pick, axis: int | None) -> Sides:
+        """How far the volume goes on beyond the patch, along each axis that the patch has."""
+        behind = pick.case.target.data.shape - pick.start - self._sides(axis)
+        spare = np.maximum(np.maximum(pick.start, behind), 0)
+        return spare if axis is None else np.delete(spare, axis)
 
     def _start(
         self, case: Case, chance: np.random.Generator, forced: bool, axis: int | None
-    ) -> list[int]:
-        sides = self._sides(axis)
-        shape = case.target.data.shape
+    ) -> Sides:
+        sides, shape = self._sides(axis), np.asarray(case.target.data.shape)
         if forced and case.foreground:
             places = case.foreground[int(chance.choice(list(case.foreground)))]
             centre = places[chance.integers(len(places))]
-            first = centre - np.asarray(sides) // 2
+            first = centre - sides // 2
         else:
-            spare = np.maximum(np.asarray(shape) - sides, 0)
-            first = chance.integers(spare + 1)
+            first = chance.integers(np.maximum(shape - sides, 0) + 1)
         # A volume smaller than the patch lies in its middle; a larger one fills it.
-        return [
-            -((side - n) // 2) if n <= side else int(np.clip(at, 0, n - side))
-            for at, side, n in zip(first, sides, shape, strict=True)
-        ]
+        filled = np.clip(first, 0, np.maximum(shape - sides, 0))
+        return np.asarray(np.where(shape <= sides, -((sides - shape) // 2), filled))
 
     def _patch(
-        self, case: Case, start: Sequence[int], axis: int | None
+        self, pick: _Pick, axis: int | None, size: Sides
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        sides = self._sides(axis)
-        image = _cut(case.image.data, start, sides).astype(np.float32, copy=False)
-        target = _cut(case.target.data, start, sides)[None].astype(np.float32)
+        """The patch with as much around it as a ``size`` beyond its own asks for."""
+        sides = self._sides(axis, size)
+        start = pick.start - (sides - self._sides(axis)) // 2
+        image = _cut(pick.case.image.data, start, sides).astype(np.float32, copy=False)
+        target = _cut(pick.case.target.data, start, sides)[None].astype(np.float32)
         if axis is not None:
             image, target = image.squeeze(1 + axis), target.squeeze(1 + axis)
         return image, target
 
 
-def _cut(data: NDArray[Any] | Packed, start: Sequence[int], sides: Sequence[int]) -> NDArray[Any]:
+def _cut(data: NDArray[Any] | Packed, start: Sides, sides: Sides) -> NDArray[Any]:
     """``data (..., X, Y, Z)`` from ``start`` on, with zeros where it does not reach."""
     before = data.shape[:-3]
     out = np.zeros((*before, *sides), data.dtype)

@@ -2,22 +2,105 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import pi
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medseg.image import Labels
-from medseg.training.augmentation import Augmentation, Patches, Together, within
+from medseg.training.augmentation import Augmentation, Patches, Together, middle, within
 from medseg.training.sides import sided_pairs
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
     from torch import Tensor
 
+Sides = NDArray[np.intp]
+"""Voxels along each axis of a patch."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class RandFlip(Together):
+class Spatial(Together):
+    """Moves voxels; what was drawn for a patch tells how far beyond it voxels are read."""
+
+    def reach(self, drawn: Any, sides: Sides) -> Sides:
+        """How many voxels before and behind a patch of ``sides`` are read along each axis."""
+        del drawn
+        return np.zeros_like(sides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Spatial):
+    """Reads every voxel from another place, at times from beyond the patch."""
+
+    @abstractmethod
+    def _places(self, drawn: Sequence[Any], like: Tensor) -> Tensor:
+        """Where the voxels of ``like`` are read from: (B, *space, dims), in voxels of it."""
+
+    def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
+        return self._into(images, targets, drawn, images.shape[2:])
+
+    def _into(
+        self, images: Tensor, targets: Tensor, drawn: Sequence[Any], sides: Sequence[int]
+    ) -> Patches:
+        """Of larger patches as many voxels are read as the middle has."""
+        from medseg.training.warping import moved
+
+        inner = middle(images, sides)
+        margin = [(n - side) // 2 for n, side in zip(images.shape[2:], sides, strict=True)]
+        places = self._places(drawn, inner)
+        return moved(images, targets, places + places.new_tensor(margin))
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The ``steps`` of a recipe before the first that is not spatial, drawn for each patch.
+
+    They are drawn before there are patches, which are then cut as large as they will be read.
+    """
+
+    steps: Sequence[Spatial]
+    drawn: Sequence[Sequence[Any]]
+
+    @classmethod
+    def of(
+        cls, changes: Sequence[Augmentation], chances: Sequence[RandomState], shape: Sequence[int]
+    ) -> Moves:
+        """Those of ``changes`` to patches of a ``shape`` (C, *space)."""
+        steps: list[Spatial] = []
+        for one in changes:
+            if not isinstance(one, Spatial):
+                break
+            steps.append(one)
+        return cls(steps, [one.drawn(chances, shape) for one in steps])
+
+    def sizes(self, sides: Sequence[int], spare: Sequence[Sides]) -> list[Sides]:
+        """The sides of patches before every step and, as they are wanted, after the last.
+
+        ``spare`` are the voxels that a volume has beyond each patch along every axis.
+        """
+        last = np.asarray(sides, np.intp)
+        margins, found = [np.zeros_like(last) for _ in spare], [last]
+        for step, drawn in zip(reversed(self.steps), reversed(self.drawn), strict=True):
+            for place, one in enumerate(drawn):
+                if one is not None:
+                    margins[place] = margins[place] + step.reach(one, last + 2 * margins[place])
+            found.append(last + 2 * np.minimum(margins, spare).max(0))
+        return found[::-1]
+
+    def on(self, images: Tensor, targets: Tensor, sizes: Sequence[Sides]) -> Patches:
+        """The patches after all steps; ``sizes`` are theirs before and after each."""
+        for step, drawn, sides in zip(self.steps, self.drawn, sizes[1:], strict=True):
+            images, targets = step.on_drawn(images, targets, drawn, sides.tolist())
+        return images, targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandFlip(Spatial):
     """Mirror along each of ``axes`` (0 is x), each with probability ``prob``.
 
     They are the volume's axes also where a network learns from slices, which lack one of them.
@@ -89,11 +172,12 @@ class _Swapping(RandFlip):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandAffine(Together):
+class RandAffine(Reading):
     """Turn by up to ``rotate_degrees``, scale by ``scale_range``, shift by ``translate_voxels``.
 
     One angle for all axes or one for each of three; a 2D patch is turned by the first. A scale
-    above 1 magnifies. Zeros come in from outside.
+    above 1 magnifies. Zeros come in from outside of the volume; of the patch, where a change of
+    intensities comes first.
     """
 
     rotate_degrees: float | tuple[float, float, float] = 15.0
@@ -127,19 +211,32 @@ class RandAffine(Together):
         shifts = [chance.uniform(-1, 1) * self.translate_voxels for _ in range(dims)]
         return affine(angles, scales, shifts)
 
-    def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
-        from medseg.training.warping import moved, read_by
+    def reach(self, drawn: Any, sides: Sides) -> Sides:
+        """As far as the farthest corner comes to lie beyond the patch."""
+        half = (sides - 1) / 2
+        farthest = np.abs(drawn[:, :-1]) @ half + np.abs(drawn[:, -1])
+        return np.asarray(np.ceil(farthest - half).clip(0), np.intp)
 
-        return moved(images, targets, read_by(drawn, images))
+    def _places(self, drawn: Sequence[Any], like: Tensor) -> Tensor:
+        from medseg.training.warping import read_by
+
+        return read_by(drawn, like)
+
+
+class Bend(NamedTuple):
+    """How far points (dims, *coarse), spread over a patch of ``sides``, move."""
+
+    points: NDArray[np.float64]
+    sides: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandElastic(Together):
+class RandElastic(Reading):
     """Bend: points ``control_voxels`` apart move by up to ``magnitude_voxels`` along each axis.
 
     What lies between moves linearly with them (free-form deformation, Rueckert et al. 1999), as
     MONAI's Rand2DElastic bends. Nothing folds: a magnitude is at most a quarter of the distance.
-    Zeros come in from outside.
+    Zeros come in from outside, as with rand_affine.
     """
 
     prob: float = 0.2
@@ -160,9 +257,26 @@ class RandElastic(Together):
         magnitude = chance.uniform(*self.magnitude_voxels)
         # So many points that neighbours are at least as far apart as was asked for.
         points = [max(2, 1 + int((side - 1) / self.control_voxels)) for side in shape[1:]]
-        return magnitude * chance.uniform(-1, 1, (len(points), *points))
+        moves = magnitude * chance.uniform(-1, 1, (len(points), *points))
+        return Bend(moves, tuple(shape[1:]))
 
-    def _changed(self, images: Tensor, targets: Tensor, drawn: Sequence[Any]) -> Patches:
-        from medseg.training.warping import bent, moved
+    def reach(self, drawn: Any, sides: Sides) -> Sides:
+        """As far as the point goes that moves most."""
+        most = np.abs(drawn.points).reshape(len(sides), -1).max(1)
+        return np.asarray(np.ceil(most), np.intp)
 
-        return moved(images, targets, bent(drawn, images))
+    def _places(self, drawn: Sequence[Any], like: Tensor) -> Tensor:
+        """What lies beyond the patch that was drawn for moves as its border does."""
+        from torch.nn.functional import pad
+
+        from medseg.training.warping import bent, read_by
+
+        inner = middle(like, drawn[0].sides)
+        places = bent([one.points for one in drawn], inner)
+        if inner.shape == like.shape:
+            return places
+        still = [np.eye(inner.ndim - 2, inner.ndim - 1)]
+        spare = [n - side for n, side in zip(like.shape[2:], inner.shape[2:], strict=True)]
+        around = [end for one in reversed(spare) for end in (one // 2, one - one // 2)]
+        moves = pad((places - read_by(still, inner)).movedim(-1, 1), around, mode="replicate")
+        return read_by(still, like) + moves.movedim(1, -1)

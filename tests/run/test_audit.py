@@ -86,6 +86,19 @@ def test_a_list_of_files_that_leaves_some_out_is_told(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_of_twins_the_one_without_another_fault_is_kept(tmp_path: Path) -> None:
+    ball_studies(tmp_path, 3)
+    image, mask = ball(0)
+    save(tmp_path / "images/study_01.nii.gz", image)
+    save(tmp_path / "images/study_02.nii.gz", image)
+    save(tmp_path / "labels/study_00.nii.gz", mask * 3)
+    found = looked(tmp_path)
+    assert [study.name for study in found.studies] == ["study_01"]
+    told = {(fault.kind, fault.study): fault.message for fault in found.faults}
+    assert "of study_01" in told["duplicate", "study_02"]
+    assert ("label value", "study_00") in told
+
+
 def test_one_study_may_have_several_faults(tmp_path: Path) -> None:
     ball_studies(tmp_path, 2)
     image, mask = ball(0)

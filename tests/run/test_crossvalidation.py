@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from click.testing import CliRunner
 from support.studies import ball_studies
 
 from medseg.cli import main
-from medseg.pipeline import load_pipeline
+from medseg.errors import InputError
+from medseg.pipeline import Within, load_pipeline
 from medseg.run.crossvalidation import train_folds
-from medseg.run.events import EpochDone, Event
+from medseg.run.events import EpochDone, Event, StageStarted
 from medseg.run.predict import predict
 
 RECIPE = """\
@@ -96,6 +98,56 @@ def test_all_folds_are_trained_measured_and_averaged(folder: Path) -> None:
     again: list[Event] = []
     train_folds(load_pipeline(folder / "recipe.yaml"), model, watch=again.append)
     assert not [event for event in again if isinstance(event, EpochDone)]
+
+
+def test_a_fold_that_cannot_be_is_told_before_the_first_is_trained(folder: Path) -> None:
+    found = load_pipeline(folder / "recipe.yaml")
+    assert found.training is not None
+    (folder / "folds.json").write_text(
+        json.dumps({"0": ["study_00"], "1": ["study_01"], "2": ["no"]})
+    )
+    for more in ({"fold_count": 5}, {"folds": folder / "folds.json"}):
+        heard: list[Event] = []
+        asked = replace(found, training=replace(found.training, **more))
+        with pytest.raises(InputError, match="holds 0 of these studies out"):
+            train_folds(asked, folder / "model", watch=heard.append)
+        assert not any(isinstance(event, EpochDone) for event in heard)
+        # The audit, of which the first takes its time, is heard.
+        assert any(isinstance(event, StageStarted) for event in heard)
+
+
+def cascade(folder: Path, **training: Any) -> tuple[Path, Path]:
+    """A first stage of all folds, and a second that crops to what it finds."""
+    found = load_pipeline(folder / "recipe.yaml")
+    assert found.training is not None
+    recipe = replace(found.training, max_epochs=1, batches=2)
+    train_folds(replace(found, training=recipe), folder / "first")
+    inside = Within(folder / "first", margin_mm=100)
+    second = replace(found, within=inside, training=replace(recipe, **training))
+    train_folds(second, folder / "second")
+    return folder / "first", folder / "second"
+
+
+def test_a_first_stage_has_not_seen_what_the_second_holds_out(folder: Path) -> None:
+    first, second = cascade(folder)
+    for fold in ("fold_0", "fold_1"):
+        within = load_pipeline(second / fold).within
+        assert within is not None
+        assert within.pipeline.resolve() == (first / fold).resolve()
+        assert "first stage" not in (second / fold / "card.md").read_text()
+    within = load_pipeline(second).within
+    assert within is not None
+    assert within.pipeline.resolve() == first.resolve()
+    assert "first stage" not in (second / "card.md").read_text()
+
+
+def test_a_first_stage_that_may_know_what_is_held_out_is_told(folder: Path) -> None:
+    first, second = cascade(folder, seed=7, patience=3)
+    assert load_pipeline(second / "fold_0").within.pipeline.resolve() == first  # type: ignore[union-attr]
+    for card in (second / "card.md", second / "fold_0/card.md"):
+        told = card.read_text()
+        assert "The first stage 'ball' may have learnt from these studies" in told
+        assert "Patience kept the weights that did best on some of these studies" in told
 
 
 def test_the_command_tells_what_all_folds_found(folder: Path) -> None:

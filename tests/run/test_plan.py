@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from support.studies import ball_studies, save
+from support.studies import ball, ball_studies, save
 from torch.utils.flop_counter import FlopCounterMode
 
 from medseg.cli import main
@@ -30,6 +30,7 @@ from medseg.run.planning import planned
 from medseg.run.sizing import Budget, Sizer
 from medseg.run.train import train
 from medseg.run.wishes import Wish
+from medseg.training.spatial import RandFlip
 
 RICH = Budget(1000, 20, 100)
 
@@ -203,6 +204,42 @@ def test_a_plan_trains_unedited(tmp_path: Path, dims: Any) -> None:
     summary = train(pipeline, tmp_path / "model")
     assert summary.iterations > 0
     assert load_pipeline(tmp_path / "model").name == "mine"
+
+
+@pytest.mark.parametrize("flat", [0, 1, 2])
+@pytest.mark.parametrize("labels", [("ball",), ("liver", "spleen")])
+def test_a_plan_for_slices_is_taken_whichever_axis_they_lack(
+    tmp_path: Path, labels: tuple[str, ...], flat: int
+) -> None:
+    ball_studies(tmp_path, 3)
+    affine = np.diag([*(8.0 if axis == flat else 1.0 for axis in range(3)), 1.0])
+    for number in range(3):
+        for name, data in zip(("images", "labels"), ball(number), strict=True):
+            save(tmp_path / name / f"study_{number:02d}.nii.gz", data, affine)
+    where, wish = Where(tmp_path / "images", tmp_path / "labels"), Wish(RICH, dims="2")
+    named = Labels(tuple(Label(name, (n,)) for n, name in enumerate(labels, 1)))
+    (tmp_path / "mine.yaml").write_text(plan(where, "mine", wish, named).text)
+    made = load_pipeline(tmp_path / "mine.yaml")
+    (step,) = made.inference
+    assert isinstance(step, Slices)
+    assert step.axes == (flat,)
+    assert made.training is not None
+    flips = [one.axes for one in made.training.augmentation if isinstance(one, RandFlip)]
+    wanted = tuple(axis for axis in ((0, 1, 2) if len(labels) == 1 else (0,)) if axis != flat)
+    assert flips == ([wanted] if wanted else [])
+
+
+def test_studies_that_memory_cannot_hold_are_kept_on_disk() -> None:
+    def cache(count: int, side: int, gib: float) -> str | None:
+        studies = [seen(n, shape=(side, side, side)) for n in range(count)]
+        wish = Wish(replace(RICH, memory_gib=gib))
+        found = planned(fingerprint(studies, HIPPOCAMPUS, ("MRI",)), HIPPOCAMPUS, wish)
+        return bare(found.sections["training"].value).get("cache")
+
+    # Four bytes a voxel of the image and one of the mask: 1.25 and 0.16 GiB.
+    assert cache(16, 256, 8.0) is None
+    assert cache(16, 256, 4.0) == "disk"
+    assert cache(16, 128, 4.0) is None
 
 
 def test_every_choice_of_a_plan_has_its_reason_above_it(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_nothing_bends_farther_than_its_magnitude_and_nothing_folds(dims: int) -
     elastic = RandElastic(prob=1.0, control_voxels=8, magnitude_voxels=(2.0, 2.0))
     images, _ = batch(dims, 3)
     drawn = [elastic._drawn(chance, images.shape[1:]) for chance in chances(3)]
-    places = bent(drawn, images)
-    index = bent([np.zeros_like(one) for one in drawn], images)
+    places = bent([one.points for one in drawn], images)
+    index = bent([np.zeros_like(one.points) for one in drawn], images)
     assert (places - index).abs().max() <= 2.0
     assert (places - index).abs().max() > 1.0
     for axis in range(dims):
@@ -210,8 +210,11 @@ def test_two_processes_have_the_halves_of_one_batch() -> None:
 
     cases = [case(str(number)) for number in range(5)]
     noisy = recipe(augmentation=(RandFlip(), AUGMENTATION["rand_gaussian_noise"](prob=0.5)))
-    whole = Sampler(cases, noisy).batch(3)
-    halves = [Sampler(cases, noisy, share=(rank, 2)).batch(3) for rank in range(2)]
-    for part in range(2):
-        both = torch.stack([halves[0][part], halves[1][part]], 1).flatten(0, 1)
-        assert torch.equal(both, whole[part])
+    for number in (3, 4):
+        whole = Sampler(cases, noisy).batch(number)
+        halves = [Sampler(cases, noisy, share=(rank, 2)).batch(number) for rank in range(2)]
+        # The process that begins takes turns.
+        first, second = halves if number % 2 == 0 else halves[::-1]
+        for part in range(2):
+            both = torch.stack([first[part], second[part]], 1).flatten(0, 1)
+            assert torch.equal(both, whole[part])

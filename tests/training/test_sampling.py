@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from medseg.image import Grid, Label, LabelMap, Labels, Volume
 from medseg.training import AUGMENTATION, Training
 from medseg.training.sampling import Case, Sampler
-from medseg.training.spatial import RandAffine, RandFlip
+from medseg.training.spatial import RandAffine, RandElastic, RandFlip
 
 LABELS = Labels((Label("a", (1,)), Label("b", (5,))))
 
@@ -78,6 +79,84 @@ def test_a_smaller_volume_lies_in_the_middle_of_zeros() -> None:
     assert images.shape == targets.shape == (4, 1, 6, 6, 6)
     assert images[:, :, [0, 4, 5]].abs().max() == 0
     assert torch.equal(images[:, :, 1:4].diff(dim=-1), torch.ones(4, 1, 3, 6, 5))
+
+
+MOVES = (
+    RandElastic(prob=0.7, control_voxels=8, magnitude_voxels=(1.0, 2.0)),
+    RandAffine(prob=0.7, rotate_degrees=20, scale_range=(0.8, 1.0), translate_voxels=2),
+    RandFlip(),
+    RandElastic(prob=0.7, control_voxels=8, magnitude_voxels=(1.0, 2.0)),
+)
+
+
+def full(*shape: int) -> Case:
+    """An image of noise, a channel of ones beside it, and a label everywhere; known in the middle.
+
+    So every forced patch lies in the middle.
+    """
+    noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    grid = Grid(np.eye(4), (shape[0], shape[1], shape[2]))
+    image = Volume(np.stack([noise, np.ones_like(noise)]), grid)
+    target = LabelMap(np.ones(shape, np.uint8), grid, LABELS)
+    return Case("full", image, target, {1: np.asarray(shape)[None] // 2})
+
+
+@pytest.mark.parametrize(("patch", "axes"), [((12, 16, 10), ()), ((12, 16), (0, 1, 2))])
+def test_what_is_turned_and_bent_is_read_from_the_volume_beyond_the_patch(
+    patch: tuple[int, ...], axes: tuple[int, ...]
+) -> None:
+    asked = recipe(patch=patch, foreground=1.0, augmentation=MOVES)
+    sampler = Sampler([full(50, 50, 50)], asked, axes)
+    for number in range(10):
+        images, targets = sampler.batch(number)
+        assert images.shape == (4, 2, *patch)
+        assert torch.allclose(images[:, 1], torch.ones(()), atol=1e-4)
+        assert (targets == 1).all()
+        halves = [Sampler([full(50, 50, 50)], asked, axes, share=(n, 2)) for n in range(2)]
+        for rank, half in enumerate(halves):
+            mine = images[(rank + number) % 2 :: 2]
+            assert torch.allclose(half.batch(number)[0], mine, atol=1e-3)
+
+
+def changed_alone(sampler: Sampler, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of which nothing is read but the patches."""
+    bare = replace(sampler, recipe=replace(sampler.recipe, augmentation=()))
+    chance = np.random.default_rng([sampler.recipe.seed, number])
+    chances = [pick.chance for pick in sampler._picks(number, chance, None)]
+    found = bare.batch(number)
+    for one in sampler.recipe.augmentation:
+        found = one.on_batch(*found, chances)
+    return found
+
+
+def test_what_lies_beyond_a_patch_changes_nothing_where_it_is_not_read() -> None:
+    sampler = Sampler([full(50, 50, 50)], recipe(patch=(16, 20, 18), augmentation=MOVES))
+    shares = []
+    for number in range(10):
+        images, alone = sampler.batch(number)[0], changed_alone(sampler, number)[0]
+        same = alone[:, 1] > 0.9999
+        shares.append(float(same.float().mean()))
+        assert torch.allclose(images[:, 0][same], alone[:, 0][same], atol=2e-3)
+    assert 0.5 < np.mean(shares) < 0.99
+
+
+@pytest.mark.parametrize("shape", [(12, 16, 10), (9, 12, 10)])
+def test_a_volume_without_more_than_the_patch_is_changed_as_the_patch_alone(
+    shape: tuple[int, int, int],
+) -> None:
+    sampler = Sampler([full(*shape)], recipe(patch=(12, 16, 10), augmentation=MOVES))
+    for number in range(5):
+        for found, alone in zip(sampler.batch(number), changed_alone(sampler, number), strict=True):
+            assert torch.equal(found, alone)
+
+
+def test_forced_patches_come_to_every_process() -> None:
+    asked = recipe(patch=(3, 3, 3))
+    for rank in range(2):
+        # So large that a patch holds a label by chance once in 10,000.
+        part = Sampler([case("a", (60, 60, 60))], asked, share=(rank, 2))
+        seen = [bool((part.batch(number)[1] > 0).any()) for number in range(8)]
+        assert seen == [number % 2 != rank for number in range(8)]
 
 
 def test_slices_are_cut_across_the_axes_asked_for() -> None:
