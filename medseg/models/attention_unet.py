@@ -20,7 +20,7 @@ class AttentionUNet(Network):
 
     ``widths`` is the channels of each level; left out it is 64 to 1024 in 2D and 16 to 256 in
     3D. ``strides`` has one entry between two levels, each a number or one number an axis; 2
-    where it is left out. ``dropout`` is the share of channels left out after a convolution.
+    where it is left out. ``dropout`` is the share of numbers left out after a convolution.
     """
 
     name: ClassVar[str] = "attention_unet"

@@ -60,11 +60,31 @@ def conv(  # noqa: PLR0913
 
 
 def transposed(
-    dims: int, inputs: int, outputs: int, stride: PerAxis = 2, *, bias: bool = True
+    dims: int,
+    inputs: int,
+    outputs: int,
+    stride: PerAxis = 2,
+    *,
+    kernel: PerAxis | None = None,
+    bias: bool = True,
 ) -> nn.Module:
-    """Up-sampling by a transposed convolution whose kernel is its stride: no overlap."""
+    """Up-sampling by exactly ``stride``, by a transposed convolution.
+
+    Its kernel is its stride, without overlap, unless an odd ``kernel`` is given.
+    """
     stride = axes(dims, stride)
-    return _TRANSPOSED[dims](inputs, outputs, stride, stride=stride, bias=bias)
+    if kernel is None:
+        return _TRANSPOSED[dims](inputs, outputs, stride, stride=stride, bias=bias)
+    kernel = axes(dims, kernel)
+    return _TRANSPOSED[dims](
+        inputs,
+        outputs,
+        kernel,
+        stride=stride,
+        padding=[side // 2 for side in kernel],
+        output_padding=[step - 1 for step in stride],
+        bias=bias,
+    )
 
 
 def norm(dims: int, channels: int, kind: NormKind = "batch", **options: Any) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from medseg.models.network import Network
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 PerStage = tuple[int | tuple[int, ...], ...]
+Size: TypeAlias = Literal["b0", "b1", "b2", "b3", "b4", "b5"]
 
 _NARROW, _WIDE = (32, 64, 160, 256), (64, 128, 320, 512)
-SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
+SIZES: dict[Size, tuple[tuple[int, ...], tuple[int, ...], int]] = {
     "b0": (_NARROW, (2, 2, 2, 2), 256),
     "b1": (_WIDE, (2, 2, 2, 2), 256),
     "b2": (_WIDE, (3, 4, 6, 3), 768),
@@ -33,6 +34,7 @@ class Parts(NamedTuple):
     depths: tuple[int, ...]
     heads: tuple[int, ...]
     reductions: PerStage
+    expansions: tuple[int, ...]
     head_width: int
     normed: bool
 
@@ -45,7 +47,8 @@ class SegFormer(Network):
     its parts, one entry a stage. ``strides`` says how much coarser each stage is than the one
     before, as a number or one number an axis: 1 keeps an axis of thick slices as it is.
     ``reductions`` says how much coarser keys and values are than queries; left out it is
-    8, 4, 2, 1 in 2D and 4, 2, 1, 1 in 3D. ``head_width`` left out is 256, and 768 for ``b2`` and
+    8, 4, 2, 1 in 2D and 4, 2, 1, 1 in 3D. ``expansions`` says how many times as wide a stage's
+    MLPs are within; left out it is 4. ``head_width`` left out is 256, and 768 for ``b2`` and
     above in 2D. ``normed`` adds SegFormer3D's normalisations, one in each block's MLP and one
     a stage in the head; left out they are there in 3D only. ``norm`` is the kind in the head
     (and in the blocks where ``normed``). ``drop_path`` is the share of branches left out in the
@@ -58,12 +61,13 @@ class SegFormer(Network):
     )
     good_for: ClassVar[str] = "slices and volumes with wide context at a small memory; no fine rims"
 
-    size: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
+    size: Size = "b0"
     widths: tuple[int, ...] | None = None
     depths: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
     strides: PerStage = (4, 2, 2, 2)
     reductions: PerStage | None = None
+    expansions: tuple[int, ...] | None = None
     head_width: int | None = None
     norm: Literal["batch", "instance", "group"] = "batch"
     normed: bool | None = None
@@ -72,7 +76,7 @@ class SegFormer(Network):
 
     def __post_init__(self) -> None:
         parts, stages = self.parts, len(self.parts.widths)
-        for name in ("widths", "depths", "heads"):
+        for name in ("widths", "depths", "heads", "expansions"):
             entries = getattr(parts, name)
             if len(entries) != stages or not entries or min(entries) < 1:
                 raise ValueError(
@@ -103,12 +107,13 @@ class SegFormer(Network):
     def parts(self) -> Parts:
         """The size's own parts, but for those that are given."""
         widths, depths, head_width = SIZES[self.size]
-        volume = self.spatial_dims == 3
+        widths, volume = self.widths or widths, self.spatial_dims == 3
         return Parts(
-            widths=self.widths or widths,
+            widths=widths,
             depths=self.depths or depths,
             heads=self.heads or HEADS,
             reductions=self.reductions or REDUCTIONS[self.spatial_dims],
+            expansions=self.expansions or (4,) * len(widths),
             head_width=self.head_width or (256 if volume else head_width),
             normed=volume if self.normed is None else self.normed,
         )

@@ -17,7 +17,7 @@ class SegResNet(Network):
 
     ``width`` is the channels of the finest level, a multiple of 8; they double from level to
     level. ``blocks_down`` has the residual blocks of each level going down, ``blocks_up`` those
-    going up, one entry fewer. ``dropout`` is the share of numbers left out after the first
+    going up, one entry fewer. ``dropout`` is the share of channels left out after the first
     convolution. The paper's autoencoder branch, which only helps while training, is not built.
     """
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from medseg.models import MODELS
+from medseg.models.encoders.stdc import STDCEncoder
+from medseg.models.modules.ppm import PyramidPooling
+from medseg.models.modules.psa import PointwiseSpatialAttention
+from medseg.models.stdc import BLOCKS
 
 VIT_L: dict[str, Any] = {"spatial_dims": 2, "size": "large", "image_size": 512}
 
@@ -30,6 +36,11 @@ COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
     ("segformer", {"spatial_dims": 2, "size": "b3"}, 3, 150, 47_337_814),
     ("segformer", {"spatial_dims": 2, "size": "b4"}, 3, 150, 64_108_374),
     ("segformer", {"spatial_dims": 2, "size": "b5"}, 3, 150, 84_708_694),
+    # With the head of mmsegmentation's width.
+    ("segformer", {"spatial_dims": 2, "size": "b2", "head_width": 256}, 3, 150, 24_760_662),
+    ("segformer", {"spatial_dims": 2, "size": "b3", "head_width": 256}, 3, 150, 44_636_502),
+    ("segformer", {"spatial_dims": 2, "size": "b4", "head_width": 256}, 3, 150, 61_407_062),
+    ("segformer", {"spatial_dims": 2, "size": "b5", "head_width": 256}, 3, 150, 82_007_382),
     # SegFormer3D for BraTS.
     ("segformer", {"spatial_dims": 3}, 4, 3, 4_525_251),
     ("setr", {**VIT_L, "head": "naive", "auxiliary_convs": 2}, 3, 150, 305_557_592),
@@ -123,10 +134,54 @@ COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
 ]
 
 
+def counted(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize(("name", "options", "channels", "labels", "wanted"), COUNTS)
 def test_a_network_of_the_papers_size_has_the_papers_parameters(
     name: str, options: dict[str, Any], channels: int, labels: int, wanted: int
 ) -> None:
     with torch.device("meta"):
         module = MODELS[name](**options)(channels, labels)
-    assert sum(p.numel() for p in module.parameters() if p.requires_grad) == wanted
+    assert counted(module) == wanted
+
+
+def of(place: str, name: str, labels: int = 150, **options: Any) -> Callable[[], nn.Module]:
+    """What a network in 2D has at a place."""
+    return lambda: MODELS[name](spatial_dims=2, **options)(3, labels).get_submodule(place)
+
+
+# What is counted, what makes it, and its parameters.
+PARTS: list[tuple[str, Callable[[], nn.Module], int]] = [
+    ("MiT-B0", of("encoder", "segformer", size="b0"), 3_319_392),
+    ("MiT-B1", of("encoder", "segformer", size="b1"), 13_151_424),
+    ("MiT-B2", of("encoder", "segformer", size="b2"), 24_196_288),
+    ("MiT-B3", of("encoder", "segformer", size="b3"), 44_072_128),
+    ("MiT-B4", of("encoder", "segformer", size="b4"), 60_842_688),
+    ("MiT-B5", of("encoder", "segformer", size="b5"), 81_443_008),
+    ("ViT-L/16", of("encoder", "setr", size="large", image_size=512), 304_146_432),
+    # The classifiers for 1000 labels, which are not built, have that much more.
+    ("STDC1", lambda: STDCEncoder(2, 3, BLOCKS["stdc1"]), 8_443_552 - 3_125_248),
+    ("STDC2", lambda: STDCEncoder(2, 3, BLOCKS["stdc2"]), 12_474_016 - 3_125_248),
+    ("PPM", lambda: PyramidPooling(2, 2048), 4_198_400),
+    ("PSPNet's head", of("head.parts.1", "pspnet"), 18_952_342),
+    ("PSPNet's auxiliary head", of("auxiliary", "pspnet"), 2_398_358),
+    ("PSA", lambda: PointwiseSpatialAttention(2, 2048, 512, (59, 59)), 8_291_328),
+    ("PointRend's neck", of("host.neck", "pointrend", 19), 3_344_384),
+]
+
+
+@pytest.mark.parametrize(("what", "made", "wanted"), PARTS)
+def test_a_part_of_the_papers_size_has_the_papers_parameters(
+    what: str, made: Callable[[], nn.Module], wanted: int
+) -> None:
+    with torch.device("meta"):
+        assert counted(made()) == wanted, what
+
+
+def test_pointrends_heads_have_the_papers_parameters_together() -> None:
+    with torch.device("meta"):
+        module = MODELS["pointrend"](spatial_dims=2)(3, 19)
+    heads = [module.get_submodule(place) for place in ("host.head", "points")]
+    assert sum(map(counted, heads)) == 1_843_471

@@ -184,6 +184,8 @@ def test_the_form_in_3d_is_segformer3ds(dims: Literal[2, 3], normed: bool) -> No
         ({"strides": (4, 2, 2)}, "strides has one entry a stage, 4, not 3"),
         ({"strides": (4, 2, 2, (2, 2))}, "strides are a number above 0 or 3 of them"),
         ({"reductions": (1, 1, 1, 0)}, "reductions are a number above 0"),
+        ({"expansions": (4, 4, 4)}, "expansions has one entry above 0 a stage, 4"),
+        ({"expansions": (4, 4, 4, 0)}, "expansions has one entry above 0 a stage, 4"),
         ({"head_width": -1}, "head_width is at least 1"),
         ({"dropout": 1.0}, "dropout lies in"),
         ({"drop_path": -0.1}, "drop_path lies in"),

@@ -10,6 +10,7 @@ from monai.networks import nets
 
 from medseg.models import MODELS
 from medseg.models.mednext import MedNeXt
+from medseg.models.monai_network import Monai
 from medseg.models.unetr import UNETR
 
 Dims = Literal[2, 3]
@@ -107,6 +108,30 @@ def test_mednext_supervises_every_level_as_far_as_the_image_goes() -> None:
     ]
     assert sum(head.weight for head in heads) == pytest.approx(1)
     assert isinstance(module.eval()(torch.randn(1, 1, 32, 17)), torch.Tensor)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_heads_that_monais_dynunet_stacks_are_heads_of_their_own(dims: Dims) -> None:
+    torch.manual_seed(0)
+    arguments = {
+        "kernel_size": (3, 3, 3, 3),
+        "strides": (1, 2, 2, 2),
+        "upsample_kernel_size": (2, 2, 2),
+        "filters": (4, 6, 8, 8),
+        "deep_supervision": True,
+        "deep_supr_num": 2,
+    }
+    module = Monai(spatial_dims=dims, network="DynUNet", arguments=arguments)(1, 3)
+    space = (9, 16, 11)[:dims]
+    image = torch.randn(2, 1, *space)
+    heads = module.train()(image)
+    assert [tuple(head.logits.shape) for head in heads] == [(2, 3, *space)] * 3
+    assert [head.weight for head in heads] == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    sum(head.logits.square().mean() for head in heads).backward()
+    assert all(p.grad is not None for p in module.parameters())
+    with torch.no_grad():
+        # Its normalisations see no more than the image, so both modes give the same.
+        assert torch.allclose(module.eval()(image), heads[0].logits, atol=1e-6)
 
 
 def test_swin_unetr_can_be_built_where_nothing_can_be_read() -> None:

@@ -7,14 +7,18 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from models.teaching import normed_away, untaught
 from support.networks import SMALL, there
+from torch import nn
 
 from medseg.errors import ModelError
 from medseg.models import MODELS, DynUNet, Network
+from medseg.models.device import autocast
 from medseg.models.weights import load_weights, weights_bytes
 
 Dims = Literal[2, 3]
 SPACES = {2: (17, 22), 3: (9, 14, 11)}
+CPU = torch.device("cpu")
 EVERY = [(name, dims) for name, network in MODELS.items() if there(name) for dims in network.dims]
 
 
@@ -56,9 +60,33 @@ def test_gradients_reach_every_parameter(name: str, dims: Dims) -> None:
     heads = [logits] if isinstance(logits, torch.Tensor) else [head.logits for head in logits]
     assert heads[0].shape[2:] == SPACES[dims]
     sum(head.square().mean() for head in heads).backward()
-    dead = [key for key, p in module.named_parameters() if p.grad is None or not p.grad.any()]
-    # A bias before a normalisation is the one thing that may change nothing.
-    assert [key for key in dead if not key.endswith("conv.bias")] == []
+    assert untaught(module) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "away"),
+    [
+        ({"conv": nn.Conv2d(1, 2, 3), "norm": nn.BatchNorm2d(2)}, True),
+        ({"conv": nn.Conv2d(1, 2, 3), "drop": nn.Dropout(), "norm": nn.GroupNorm(1, 2)}, True),
+        ({"conv": nn.Sequential(nn.Conv2d(1, 2, 3)), "norm": nn.BatchNorm2d(2)}, True),
+        ({"conv": nn.Conv2d(1, 2, 3), "mix": nn.Conv2d(2, 2, 1), "n": nn.LayerNorm(2)}, True),
+        ({"conv": nn.Conv2d(1, 2, 3), "mix": nn.Conv2d(2, 2, 3), "n": nn.LayerNorm(2)}, False),
+        ({"conv": nn.Conv2d(1, 2, 3), "act": nn.ReLU(), "norm": nn.BatchNorm2d(2)}, False),
+        ({"norm": nn.BatchNorm2d(1), "conv": nn.Conv2d(1, 2, 3)}, False),
+    ],
+)
+def test_only_a_bias_before_a_normalisation_may_learn_nothing(
+    parts: dict[str, nn.Module], away: bool
+) -> None:
+    module = nn.Sequential()
+    for name, part in parts.items():
+        module.add_module(name, part)
+    [key] = [
+        k for k, _ in module.named_parameters() if k.startswith("conv.") and k.endswith("bias")
+    ]
+    assert normed_away(module, key) is away
+    # Nothing was taught yet.
+    assert (key in untaught(module)) is not away
 
 
 @pytest.mark.parametrize(("name", "dims"), EVERY)
@@ -75,10 +103,17 @@ def test_saved_weights_give_the_very_same_logits(name: str, dims: Dims, tmp_path
 
 
 @pytest.mark.parametrize(("name", "dims"), EVERY)
-def test_mixed_precision_stays_finite(name: str, dims: Dims) -> None:
-    module = built(name, dims).eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert module(torch.randn(1, 1, *SPACES[dims])).isfinite().all()
+def test_mixed_precision_stays_finite_to_the_last_gradient(name: str, dims: Dims) -> None:
+    """As training and prediction have it: the loss itself is in full precision."""
+    module, image = built(name, dims).train(), torch.randn(2, 1, *SPACES[dims])
+    with autocast(CPU, "bfloat16"):
+        said = module(image)
+    heads = [said] if isinstance(said, torch.Tensor) else [head.logits for head in said]
+    assert all(head.isfinite().all() for head in heads)
+    sum(head.float().square().mean() for head in heads).backward()
+    assert [k for k, p in module.named_parameters() if not p.grad.isfinite().all()] == []
+    with torch.no_grad(), autocast(CPU, "bfloat16"):
+        assert module.eval()(image[:1]).isfinite().all()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -41,6 +41,30 @@ def test_only_axes_that_would_have_been_coarsened_are_dilated_instead() -> None:
     assert encoder.strides[-1] == (4, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("stride", "grid", "rates"),
+    [
+        (16, (1, 2, 4), [2, 4, 8]),
+        (8, (1, 2, 4), [4, 8, 16]),
+        (32, (1, 2, 4), [1, 2, 4]),
+        (16, (2, 1), [4, 2, 2]),
+        # As torchvision has it: the first block is still dilated as the stage before.
+        (16, (1, 1, 1), [1, 2, 2]),
+        (8, (1, 1, 1), [2, 4, 4]),
+    ],
+)
+def test_a_multi_grid_multiplies_the_rate_of_the_last_stage_itself(
+    stride: Any, grid: tuple[int, ...], rates: list[int]
+) -> None:
+    encoder = ResNet(2, 1, 50, base=4, output_stride=stride, multi_grid=grid)
+    last, before = encoder.stages[3], encoder.stages[2]
+    assert [block.convs[1].conv.dilation for block in last] == [(rate, rate) for rate in rates]
+    plain = ResNet(2, 1, 50, base=4, output_stride=stride).stages[2]
+    assert [block.convs[1].conv.dilation for block in before] == [
+        block.convs[1].conv.dilation for block in plain
+    ]
+
+
 def test_a_vggs_features_lie_behind_its_poolings() -> None:
     encoder = VGG(3, 1, base=2, strides=(2, (1, 2, 2), 2, 1, 1), pool_kernel=3)
     sizes = [tuple(one.shape[1:]) for one in encoder(torch.randn(1, 1, 16, 16, 8))]

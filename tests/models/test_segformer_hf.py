@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,6 +119,38 @@ def test_the_size_is_read_off_the_shapes(size: str) -> None:
     assert imported.out_channels == 5
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"widths": (8, 16, 40, 64)},
+        {"depths": (1, 2, 2, 2)},
+        {"size": "b2", "reductions": (4, 2, 1, 1)},
+        {"strides": (2, 2, 2, 4)},
+        {"expansions": (8, 8, 4, 2)},
+        {"size": "b1", "head_width": 12},
+        {
+            "widths": (6, 9, 12, 20),
+            "depths": (1, 2, 1, 3),
+            "heads": (1, 1, 4, 5),
+            "reductions": (2, 3, 1, 1),
+            "expansions": (1, 2, 3, 4),
+            "head_width": 5,
+        },
+    ],
+)
+def test_a_checkpoint_of_any_size_loads(options: dict[str, Any]) -> None:
+    """Heads are in no shape: those of the paper, or the next fewer that share a width."""
+    network = SegFormer(spatial_dims=2, **options)
+    with torch.device("meta"):
+        state = network(2, 3).state_dict()
+    imported = read({f"module.{exported(key)}": value for key, value in state.items()})
+    assert isinstance(imported.network, SegFormer)
+    assert imported.network.parts == network.parts
+    assert imported.network.strides == network.strides
+    assert (imported.in_channels, imported.out_channels, imported.unused) == (2, 3, ())
+    assert imported.state.keys() == state.keys()
+
+
 def test_the_reference_keys_all_find_a_place(real_data: Path) -> None:
     place = real_data.parent / "reference" / "segformer_hf_b0_keys.json"
     if not place.is_file():
@@ -145,15 +178,22 @@ def without(state: State, part: str) -> State:
     [
         ({}, "no four patch embeddings"),
         (without(empty("b0"), "decode_head"), "no decode_head"),
-        (without(empty("b0"), "stages.0.blocks.1"), r"depths \(1, 2, 2, 2\), no SegFormer's"),
+        (without(empty("b0"), "decode_head.classifier"), "head.classifier.weight is missing"),
         (
             without(empty("b0"), "stages.0.blocks.1.mlp.fc2"),
-            "has encoder.stages.0.blocks.1.ffn.project.weight; this has not",
+            "encoder.stages.0.blocks.1.ffn.project.weight is wanted, and nothing is there",
         ),
         (
-            {**empty("b0"), "segformer.stages.0.blocks.0.mlp.fc1.weight": torch.zeros(3, 2)},
-            r"segformer.stages.0.blocks.0.mlp.fc1.weight has shape \(3, 2\) and a SegFormer b0"
-            r" wants \(128, 32\)",
+            {**empty("b0"), "segformer.stages.0.blocks.1.mlp.fc1.weight": torch.zeros(3, 2)},
+            r"segformer.stages.0.blocks.1.mlp.fc1.weight has shape \(3, 2\) and \(128, 32\) is",
+        ),
+        (
+            {**empty("b0"), "segformer.stages.3.patch_embeddings.proj.weight": torch.zeros(9)},
+            "no four patch embeddings",
+        ),
+        (
+            {**empty("b0"), "segformer.stages.3.patch_embeddings.proj.bias": torch.zeros(9)},
+            r"proj.bias has shape \(9,\)",
         ),
     ],
 )

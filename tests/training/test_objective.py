@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from medseg.image import Label, Labels
 from medseg.models.heads import DetailHead, Head, PointHead, halving
-from medseg.training.objective import Objective, edges
+from medseg.training.objective import Objective, details, edges
 
 TWO = Labels((Label("a", (3,)), Label("b", (7,))))
 IGNORING = Labels(TWO.entries, ignore=9)
@@ -125,10 +125,50 @@ def test_edges_are_where_a_neighbour_differs() -> None:
     assert torch.equal(edges(values)[0, 0], wanted)
 
 
+@pytest.mark.parametrize("space", [(13, 10), (9, 6, 11)])
+def test_details_are_what_the_authors_fuse_of_three_strides(space: tuple[int, ...]) -> None:
+    """Edges at strides of 1, 2 and 4, by nearest neighbour, times 0.6, 0.3 and 0.1, above 0.1."""
+    torch.manual_seed(0)
+    coarse = torch.randint(0, 3, (2, 1, *(-(-side // 6) for side in space)))
+    values = coarse
+    for axis, side in enumerate(space, start=2):
+        values = values.repeat_interleave(6, axis).narrow(axis, 0, side)
+    fused = torch.zeros(values.shape)
+    for stride, share in ((1, 0.6), (2, 0.3), (4, 0.1)):
+        seen = edges(values)
+        for axis, side in enumerate(space, start=2):
+            places = torch.arange(0, side, stride)
+            seen = seen.index_select(axis, places).repeat_interleave(stride, axis)
+            seen = seen.narrow(axis, 0, side)
+        fused += share * seen
+    wanted = fused > 0.1
+    assert torch.equal(details(values), wanted)
+    assert wanted.any()
+    assert not wanted.all()
+    assert not torch.equal(wanted, edges(values))
+
+
+@pytest.mark.parametrize("space", [(12, 9), (8, 9, 7)])
+def test_no_detail_is_learnt_where_a_neighbour_is_not_known(space: tuple[int, ...]) -> None:
+    """The end of what is known is no edge of a label."""
+    target = torch.zeros(1, 1, *space, dtype=torch.long)
+    target[:, :, 5:] = 9
+    target[:, :, 0] = 3
+    details_of = torch.zeros(1, 1, *space, requires_grad=True)
+    rest = torch.zeros(1, 3, *space)
+    Objective(IGNORING)([Head(rest), DetailHead(details_of)], target).backward()
+    assert details_of.grad is not None
+    rows = details_of.grad.sum(tuple(range(3, details_of.ndim))).flatten()
+    # Edges are wanted in the first two rows; the fifth has a neighbour that is not known.
+    assert (rows[:2] < 0).all()
+    assert (rows[2:4] > 0).all()
+    assert not rows[4:].any()
+
+
 def test_details_are_learnt_from_edges_and_not_where_nothing_is_known() -> None:
     _, target = case((0, 3, 7), 3)
     logits = torch.zeros(2, 3, 6, 5, 4)
-    right = torch.where(edges(target), 30.0, -30.0)
+    right = torch.where(details(target), 30.0, -30.0)
     objective = Objective(TWO)
     alone = objective(logits, target).item()
     assert objective([Head(logits), DetailHead(right)], target).item() == pytest.approx(alone)

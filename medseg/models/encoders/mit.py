@@ -21,8 +21,9 @@ Axes = tuple[int, ...]
 class MiTForm:
     """One entry a stage; ``strides`` and ``reductions`` one number an axis in each.
 
-    ``reductions`` says how much coarser the keys and values are than the queries. ``norm`` is
-    what follows the depthwise convolution of the MixFFN: none, or as SegFormer3D has it.
+    ``reductions`` says how much coarser the keys and values are than the queries, ``expansions``
+    how much wider a MixFFN is within than without (left out: 4 times). ``norm`` is what follows
+    its depthwise convolution: none, or as SegFormer3D has it.
     """
 
     widths: Sequence[int]
@@ -30,7 +31,7 @@ class MiTForm:
     heads: Sequence[int]
     strides: Sequence[Axes]
     reductions: Sequence[Axes]
-    expansion: int = 4
+    expansions: Sequence[int] | None = None
     drop_path: float = 0.1
     norm: NormKind = "none"
 
@@ -111,10 +112,11 @@ class Block(nn.Module):
     def __init__(self, dims: int, form: MiTForm, stage: int, drop_path: float) -> None:
         super().__init__()
         width = form.widths[stage]
+        hidden = width * (4 if form.expansions is None else form.expansions[stage])
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attention = EfficientAttention(dims, width, form.heads[stage], form.reductions[stage])
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.ffn = MixFFN(dims, width, form.expansion * width, form.norm)
+        self.ffn = MixFFN(dims, width, hidden, form.norm)
         self.drop = DropPath(drop_path)
 
     def forward(self, tokens: Tensor) -> Tensor:

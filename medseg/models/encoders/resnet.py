@@ -92,7 +92,8 @@ class ResNet(nn.Module):
 
     ``output_stride`` 16 or 8 keeps the last or the last two stages from coarsening and dilates
     them instead, in the first block by the rate of the stage before (``dilate_first``: by the
-    stage's own). ``multi_grid`` multiplies the rates of the last stage's first blocks.
+    stage's own). ``multi_grid`` multiplies the rates of the last stage's first blocks; unless it
+    is all ones that stage's first block has the stage's own rate too.
     ``deep_stem`` is three 3x3 convolutions in place of one 7x7, the first two of ``stem_base``
     channels (``base`` where left out) and the third of twice as many. ``stage_strides`` are those
     of the stem, the pooling behind it and the last three stages.
@@ -126,7 +127,8 @@ class ResNet(nn.Module):
         inputs, channels = stem, [stem]
         for stage, blocks in enumerate(_BLOCKS[depth]):
             grid = (*multi_grid, *(1,) * blocks)[:blocks] if stage == 3 else (1,) * blocks
-            before = rates[stage] if dilate_first else rates[max(stage - 1, 0)]
+            own = dilate_first or max(grid) > 1
+            before = rates[stage] if own else rates[max(stage - 1, 0)]
             dilations = [before, *(rates[stage],) * (blocks - 1)]
             stride = (1,) * dims if stage == 0 else steps[stage + 1]
             layers = []

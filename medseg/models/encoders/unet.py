@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ from medseg.models.layers import (
     mean_pool,
     norm,
 )
+from medseg.models.options import Axes, multiples
 
-Axes = tuple[int, ...]
 Down = Literal["pool", "stride", "residual"]
 
 
@@ -122,7 +122,8 @@ class UNetEncoder(nn.Module):
     def __init__(self, dims: int, in_channels: int, form: UNetForm) -> None:
         super().__init__()
         self.channels = tuple(form.widths)
-        self.strides = tuple(accumulate(form.strides, _product))
+        steps = form.strides
+        self.strides = tuple(multiples(steps[: level + 1]) for level in range(len(steps)))
         self.stem: nn.Module = nn.Identity()
         inputs = in_channels
         if form.down == "residual":
@@ -142,10 +143,6 @@ class UNetEncoder(nn.Module):
             features = stage(pool(features))
             levels.append(features)
         return levels
-
-
-def _product(total: Axes, stride: Axes) -> Axes:
-    return tuple(one * other for one, other in zip(total, stride, strict=True))
 
 
 def _stage(dims: int, inputs: int, form: UNetForm, level: int) -> nn.Sequential:

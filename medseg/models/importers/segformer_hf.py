@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from medseg.errors import ModelError
-from medseg.models.device import without_values
 from medseg.models.importers import Imported
-from medseg.models.segformer import SIZES, SegFormer
+from medseg.models.importers.placing import bare, counted, needed, placed
+from medseg.models.segformer import HEADS, REDUCTIONS, SIZES, SegFormer
 
+_STAGES = range(4)
 _SINCE_FIVE = (
     (r"^segformer\.encoder\.patch_embeddings\.(\d+)\.", r"segformer.stages.\1.patch_embeddings."),
     (r"^segformer\.encoder\.block\.(\d+)\.", r"segformer.stages.\1.blocks."),
@@ -49,57 +50,59 @@ _OWN = (
 
 
 def read(state: Mapping[str, Tensor]) -> Imported:
-    """A 2D SegFormer of one of the paper's sizes, read off the tensors' shapes.
+    """A 2D SegFormer of any size: its parts are read off the tensors' names and shapes.
 
-    Heads cannot be read off, so they are the paper's. Raises ModelError E_CHECKPOINT where the
-    tensors are of no such network.
+    Heads cannot be read off: they are the paper's, or the next fewer that share a stage's width
+    evenly. Raises ModelError E_CHECKPOINT where the tensors are of no such network.
     """
-    foreign = {_renamed(key): key for key in state}
-    found = {own: state[key] for own, key in foreign.items()}
+    state = bare(state)
+    found = {_own(key): tensor for key, tensor in state.items()}
+    embeds = [found.get(f"encoder.stages.{stage}.embed.conv.weight") for stage in _STAGES]
+    if any(embed is None or embed.ndim != 4 for embed in embeds):
+        raise ModelError("E_CHECKPOINT", "has no four patch embeddings as a SegFormer in 2D has")
+    if "head.fuse.conv.weight" not in found:
+        raise ModelError("E_CHECKPOINT", "has no decode_head: an encoder alone makes no masks")
     network = _network(found)
     channels = found["encoder.stages.0.embed.conv.weight"].shape[1]
-    labels = found["head.classifier.weight"].shape[0]
-    with without_values():
-        wanted = network(channels, labels).state_dict()
-    for own, tensor in wanted.items():
-        if own not in found:
-            raise ModelError("E_CHECKPOINT", f"a SegFormer {network.size} has {own}; this has not")
-        if found[own].shape != tensor.shape:
-            raise ModelError(
-                "E_CHECKPOINT",
-                f"{foreign[own]} has shape {tuple(found[own].shape)} and a SegFormer"
-                f" {network.size} wants {tuple(tensor.shape)}",
-            )
-    return Imported(
-        network=network,
-        in_channels=channels,
-        out_channels=labels,
-        state={own: found[own] for own in wanted},
-        unused=tuple(key for own, key in foreign.items() if own not in wanted),
-    )
+    labels = len(needed(found, "head.classifier.weight", (4,)))
+    return placed(network, (channels, labels), state, _own)
 
 
-def _renamed(key: str) -> str:
+def _own(key: str) -> str:
     for pattern, name in (*_SINCE_FIVE, *_OWN):
         key = re.sub(pattern, name, key)
     return key
 
 
 def _network(found: Mapping[str, Tensor]) -> SegFormer:
-    embeds = [found.get(f"encoder.stages.{stage}.embed.conv.weight") for stage in range(4)]
-    if any(embed is None or embed.ndim != 4 for embed in embeds):
-        raise ModelError("E_CHECKPOINT", "has no four patch embeddings as a SegFormer in 2D has")
-    fused = found.get("head.fuse.conv.weight")
-    if fused is None or fused.ndim != 4 or "head.classifier.weight" not in found:
-        raise ModelError("E_CHECKPOINT", "has no decode_head: an encoder alone makes no masks")
-    widths = tuple(len(embed) for embed in embeds if embed is not None)
-    depths = tuple(_depth(found, stage) for stage in range(4))
-    for size in ("b0", "b1", "b2", "b3", "b4", "b5"):
-        if SIZES[size][:2] == (widths, depths):
-            return SegFormer(spatial_dims=2, size=size, head_width=len(fused))
-    raise ModelError("E_CHECKPOINT", f"has widths {widths} and depths {depths}, no SegFormer's")
+    """What a size of the paper has is left to that size."""
+    stages = [f"encoder.stages.{stage}" for stage in _STAGES]
+    embeds = [needed(found, f"{stage}.embed.conv.weight", (4,)) for stage in stages]
+    inner = [needed(found, f"{stage}.blocks.0.ffn.expand.weight", (2,)) for stage in stages]
+    widths = tuple(map(len, embeds))
+    depths = tuple(counted(found, rf"^{re.escape(s)}\.blocks\.(\d+)\.") for s in stages)
+    expansions = tuple(max(len(one) // w, 1) for one, w in zip(inner, widths, strict=True))
+    reductions = tuple(_reduction(found, stage) for stage in stages)
+    heads = tuple(_heads(*pair) for pair in zip(widths, HEADS, strict=True))
+    named = [size for size, parts in SIZES.items() if parts[:2] == (widths, depths)]
+    return SegFormer(
+        spatial_dims=2,
+        size=named[0] if named else "b0",
+        widths=None if named else widths,
+        depths=None if named else depths,
+        heads=None if heads == HEADS else heads,
+        strides=tuple((embed.shape[2] + 1) // 2 for embed in embeds),
+        reductions=None if reductions == REDUCTIONS[2] else reductions,
+        expansions=None if set(expansions) == {4} else expansions,
+        head_width=len(needed(found, "head.fuse.conv.weight", (4,))),
+    )
 
 
-def _depth(found: Mapping[str, Tensor], stage: int) -> int:
-    start = f"encoder.stages.{stage}.blocks."
-    return len({key[len(start) :].partition(".")[0] for key in found if key.startswith(start)})
+def _reduction(found: Mapping[str, Tensor], stage: str) -> int:
+    """The side of the convolution that makes keys coarser; 1 where there is none."""
+    key = f"{stage}.blocks.0.attention.reduce.conv.weight"
+    return needed(found, key, (4,)).shape[2] if key in found else 1
+
+
+def _heads(width: int, most: int) -> int:
+    return next(count for count in range(most, 0, -1) if width % count == 0)

@@ -21,7 +21,6 @@ _RATES: Sequence[int | None] = (1, 2, None, 4, 1, 8, None, 16)
 """The dilations of the eight bottlenecks at an eighth; None for the one split by axis."""
 
 _UNPOOL = {2: max_unpool2d, 3: max_unpool3d}
-_TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ class Up(nn.Module):
         self.stride = stride
         self.main = style.normed(conv(dims, inputs, outputs, 1, bias=False), outputs, act=False)
         reduce = conv(dims, inputs, inner, 1, bias=False)
-        finer = [step - 1 for step in stride]
-        grow = _TRANSPOSED[dims](inner, inner, 3, stride, padding=1, output_padding=finer)
+        grow = transposed(dims, inner, inner, stride, kernel=3)
         self.branch = _branch(style, reduce, grow, outputs)
         self.act = style.act(outputs)
 

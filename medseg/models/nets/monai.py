@@ -49,6 +49,9 @@ class Fitted(nn.Module):
         """``image (B, C, *space)`` of any size to logits (B, K, *space)."""
         full = padded(image, self.multiples)
         said: Tensor | Sequence[Tensor] = self.network(full)
+        if isinstance(said, Tensor) and said.ndim > image.ndim:
+            # MONAI's DynUNet stacks its heads behind the batch, all at the image's size.
+            said = said.unbind(1)
         if isinstance(said, Tensor):
             return cropped(said, image.shape[2:])
         spaces = [covered(image, full.shape[2:], logits) for logits in said]

@@ -56,6 +56,7 @@ class SegFormerNet(nn.Module):
             heads=parts.heads,
             strides=[axes(dims, stride) for stride in options.strides],
             reductions=[axes(dims, reduction) for reduction in parts.reductions],
+            expansions=parts.expansions,
             drop_path=options.drop_path,
             norm=options.norm if parts.normed else "none",
         )
