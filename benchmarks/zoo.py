@@ -59,7 +59,7 @@ SMALLER: dict[str, dict[int, dict[str, Any]]] = {
         2: {"size": "small", "patch": 8, "image_size": 56, "head_width": 128},
         3: {"size": "small", "patch": 8, "image_size": (40, 56, 40), "head_width": 64},
     },
-    "segresnet": {2: {"width": 16}, 3: {"width": 8}},
+    "segresnet": {3: {"width": 8}},
     "swin_unetr": {2: {"width": 24}, 3: {"width": 12, "window": 4}},
     "unetr": {
         2: {"hidden_width": 192, "attention_heads": 6},
