@@ -48,10 +48,10 @@ def dice_of(folder: ModelFolder, studies: Sequence[Study], watch: Watch) -> Dice
     watch(StageStarted(f"validating on {len(studies)} studies"))
     pipeline = folder.trained()
     values: dict[str, list[float]] = {name: [] for name in pipeline.labels.names}
-    # Weights that change every time are not worth converting, nor a choice by one of them.
+    # Weights that change every time are not worth converting or compiling, nor a choice by them.
     _, step = trainable(pipeline)
     precision = "float32" if step.precision == "auto" else step.precision
-    asking = replace(step, engine="torch", precision=precision)
+    asking = replace(step, engine="torch", precision=precision, compile=False)
     pipeline = replace(pipeline, inference=(asking,), probabilities=None)
     panels: list[Panel] = []
     for study in studies:
