@@ -107,14 +107,17 @@ def predict(
     outcomes: list[StudyOutcome] = []
     with held(output):
         write_plan(output, found.studies, digest)
+        stopped = True
         try:
-            deal = Deal(found.studies, len(found.studies))
-            work_through(job, deal, journal_of(job, JOURNAL), outcomes)
+            _work(job, Deal(found.studies, count), journal_of(job, JOURNAL), outcomes)
+            stopped = False
         finally:
-            # An interrupted run has its tables too, of what was done until then.
+            # A run that is stopped has its tables too, of all that stands.
             outcomes.sort(key=lambda outcome: outcome.name)
             summary = write_all(output, _told(job, found.studies, outcomes))
             job.tell_sources()
+            if stopped:
+                watch(_stop(summary["done"], len(summary["failed"]), count))
     return RunSummary(output, tuple(outcomes), summary)
 
 
@@ -138,22 +141,29 @@ def journal_of(job: Job, name: str) -> Journal:
 
 def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
     """Do the work where the site wants it, adding each outcome as it comes."""
-    like = b""
     try:
-        with closing(DEALERS[job.site.execution](job, deal)) as ended:
-            for done in ended:
-                outcome = _closed(job, done)
-                journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
-                # A thousand records are more alike than not, and they are held until the end.
-                like = like or as_json(outcome.record)
-                outcomes.append(replace(outcome, record=Packed(outcome.record, like)))
-                said = str(outcome.error) if outcome.error else ""
-                job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
+        _work(job, deal, journal, outcomes)
     except BaseException:
         failures = sum(outcome.state == "failed" for outcome in outcomes)
-        count, left = len(outcomes) - failures, deal.most - len(outcomes)
-        job.watch(Note(f"stopped: {count} done, {failures} failed, {left} left"))
+        job.watch(_stop(len(outcomes) - failures, failures, deal.most))
         raise
+
+
+def _stop(done: int, failures: int, most: int) -> Note:
+    return Note(f"stopped: {done} done, {failures} failed, {most - done - failures} left")
+
+
+def _work(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
+    like = b""
+    with closing(DEALERS[job.site.execution](job, deal)) as ended:
+        for done in ended:
+            outcome = _closed(job, done)
+            journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")
+            # A thousand records are more alike than not, and they are held until the end.
+            like = like or as_json(outcome.record)
+            outcomes.append(replace(outcome, record=Packed(outcome.record, like)))
+            said = str(outcome.error) if outcome.error else ""
+            job.watch(StudyDone(outcome.name, outcome.state, outcome.seconds, said))
 
 
 def _told(job: Job, studies: Sequence[Study], ended: Sequence[StudyOutcome]) -> Iterator[Record]:

@@ -167,7 +167,8 @@ def waited(until: Callable[[], bool], child: subprocess.Popen[bytes]) -> None:
 def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_once(
     tmp_path: Path, execution: str
 ) -> None:
-    path = ball_studies(tmp_path, 40)
+    count = 120
+    path = ball_studies(tmp_path, count)
     site = tmp_path / "site.yaml"
     site.write_text(f"execution: {execution}\ndevice: cpu\n")
     output = tmp_path / "out"
@@ -177,12 +178,12 @@ def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_onc
     child.send_signal(signal.SIGTERM)
     assert child.wait(60) == 143
     summary = json.loads((output / "summary.json").read_text())
-    assert 0 < summary["done"] <= 40
+    assert 0 < summary["done"] <= count
     assert not list(output.rglob("*.tmp"))
     assert child.stderr is not None
     said = child.stderr.read().decode()
     assert "Traceback" not in said
-    counted = f"stopped: {summary['done']} done, 0 failed, {40 - summary['done']} left"
+    counted = f"stopped: {summary['done']} done, 0 failed, {count - summary['done']} left"
     assert counted in said
     assert "terminated; what is finished stays" in said
     child.stderr.close()
@@ -193,7 +194,7 @@ def test_a_terminated_run_writes_its_tables_and_a_second_signal_is_obeyed_at_onc
     again.send_signal(signal.SIGTERM)
     assert again.wait(60) == 143
     run(path, output)
-    assert len(list((output / "masks").glob("*.nii.gz"))) == 40
+    assert len(list((output / "masks").glob("*.nii.gz"))) == count
     assert all(nib.load(p).shape == (20, 22, 18) for p in (output / "masks").glob("*.nii.gz"))
 
 
