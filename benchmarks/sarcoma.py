@@ -1,12 +1,14 @@
 """Soft-tissue sarcoma on PET: trained on 31 patients, tested on 10, and its failures looked at.
 
     python benchmarks/sarcoma.py [--minutes N] [--device NAME] [--work FOLDER] [--failures 4]
+        [--write]
 
 Patients 2, 6, 10, ... of the 41 are held out (one scan a patient), pipelines/sarcoma_pet.yaml
 trains on the others. Into the work folder go results.md (mean Dice with a bootstrap interval,
 volumes in ml against the contours, a sentence for each failure), failures.png (the worst cases,
 the slice with most of the contour) and volumes.png. Killed and begun again, it goes on. The scans
-are found by MEDSEG_REAL_DATA (default ../shared/data).
+are found by MEDSEG_REAL_DATA (default ../shared/data). ``--write`` puts the results and the
+picture of the volumes into docs/; the picture of the failures shows scans and stays where it is.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from common import DATA, REPOSITORY, markdown, medseg, settings
+from common import DATA, REPOSITORY, markdown, medseg, settings, write_between
 from real_scans import SARCOMA, SARCOMA_MASKS, folds_file
 
 from medseg.image import LabelMap, Volume
@@ -32,6 +34,7 @@ from medseg.run.predict import studies_of
 from medseg.run.verbs import asked as with_input
 
 PIPELINE = REPOSITORY / "pipelines/sarcoma_pet.yaml"
+PAGE = REPOSITORY / "docs/benchmarks.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +158,7 @@ def main() -> None:
     asked.add_argument("--device")
     asked.add_argument("--failures", type=int, default=4)
     asked.add_argument("--work", type=Path, default=Path("out/sarcoma"))
+    asked.add_argument("--write", action="store_true", help="into docs/benchmarks.md as well")
     options = asked.parse_args()
     work = options.work
     work.mkdir(parents=True, exist_ok=True)
@@ -175,6 +179,11 @@ def main() -> None:
     (work / "failures.png").write_bytes(overlays_png(panels, found[0].mask.labels))
     draw_volumes(found, work / "volumes.png")
     print("\n".join(lines))
+    if options.write:
+        picture = f"pictures/{PIPELINE.stem}_volumes.png"
+        draw_volumes(found, PAGE.parent / picture)
+        lines += ["", f"![Volume of each mask against its contour's]({picture})"]
+        write_between(PAGE, "sarcoma: made by benchmarks/sarcoma.py", lines)
 
 
 if __name__ == "__main__":
