@@ -146,6 +146,8 @@ class _Dealer(Generic[Item, Result]):
             yield Outcome(errand.task.item, *what)
         elif kind == "lost":
             self._broken[address] = what
+            if self._places.keys() - self._broken.keys():
+                self._hear(None, f"no more work is given to a worker: {what}")
             self._again.append(errand.task)
         else:
             raise what

@@ -100,10 +100,10 @@ class _Guard:
             _GUARDS.pop(self._run, None)
 
     def _hear(self, item: object, event: object) -> None:
-        del item
         from distributed import get_worker
 
-        get_worker().log_event(self._run, pickle.dumps((self._number, event)))
+        if item is not None:
+            get_worker().log_event(self._run, pickle.dumps((self._number, event)))
 
 
 def _wanted() -> Callable[[], bool]:

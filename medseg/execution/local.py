@@ -17,7 +17,8 @@ from medseg.execution.outcome import Item, Outcome, Result
 from medseg.execution.watched import PARTING_SECONDS, Task, Watched
 from medseg.execution.worker import serve
 
-Hear = Callable[[Item, Any], object]
+Hear = Callable[[Item | None, Any], object]
+"""Is told an item and an event of its work, or None and a sentence about the workers."""
 _LOOK_SECONDS = 0.2
 _TRIES_TO_START = 3
 _SILENCES_TO_START = 5
@@ -26,7 +27,7 @@ _SILENCES_TO_START = 5
 def supervised(
     crew: Crew[Item, Result], items: Iterable[Item], hear: Hear[Item]
 ) -> Iterator[Outcome[Item, Result]]:
-    """Outcomes of ``items`` in order of finishing; ``hear(item, event)`` is told of the work.
+    """Outcomes of ``items`` in order of finishing; ``hear`` is told of the work.
 
     An item whose worker died, or was killed for its memory or its silence, is tried once more in
     a new process, then fails by E_WORKER_DIED or E_MEMORY; one that takes too long fails by
@@ -219,5 +220,7 @@ class Hall(Generic[Item, Result]):
         error = worker.broken
         if error is None and self._deaths[worker.place] >= _TRIES_TO_START:
             error = MedsegError("E_WORKER_DIED", f"no worker could be started: {told}")
-        if error is not None:
-            self._broken.setdefault(worker.place, error)
+        if error is not None and worker.place not in self._broken:
+            self._broken[worker.place] = error
+            if {*self._crew.places} - {*self._broken}:
+                self._hear(None, f"no more work is given to {worker.place}: {error}")

@@ -14,7 +14,7 @@ from medseg.execution import Crew, Outcome, Stations, clustered, relay, supervis
 from medseg.execution.crew import Tell
 from medseg.image import Study
 from medseg.pipeline import Pipeline, Site
-from medseg.run.events import Event, StageStarted, StudyStarted, unheard
+from medseg.run.events import Note, StageStarted, StudyStarted, unheard
 from medseg.run.folder import signed
 from medseg.run.job import Job
 from medseg.run.records import Record, versions
@@ -62,11 +62,13 @@ DEALERS: Mapping[str, Callable[[Job, Deal], Ended]] = {
 }
 
 
-def _hearing(job: Job, deal: Deal) -> Callable[[Study, Event], None]:
+def _hearing(job: Job, deal: Deal) -> Callable[[Study | None, Any], None]:
     place = count(1)
 
-    def hear(study: Study, event: Event) -> None:
-        if isinstance(event, StudyStarted):
+    def hear(study: Study | None, event: Any) -> None:
+        if study is None:
+            event = Note(event)
+        elif isinstance(event, StudyStarted):
             event = replace(event, index=next(place), total=deal.most)
         elif isinstance(event, StageStarted):
             event = replace(event, study=study.name)

@@ -22,7 +22,7 @@ Ended = dict[str, Outcome[str, str]]
 HERE = Dask(wait_seconds=60)
 
 
-def unheard(item: str, event: Any) -> None:
+def unheard(item: str | None, event: Any) -> None:
     del item, event
 
 
@@ -32,7 +32,7 @@ def crew(count: int = 1, **options: Any) -> Crew[str, str]:
 
 
 def done(
-    asked: Crew[str, str], items: Iterable[str], hear: Callable[[str, Any], object] = unheard
+    asked: Crew[str, str], items: Iterable[str], hear: Callable[[str | None, Any], object] = unheard
 ) -> Ended:
     return {outcome.item: outcome for outcome in clustered(asked, items, hear, HERE)}
 
@@ -56,7 +56,7 @@ def test_one_of_two_workers_killed_one_that_kills_one_that_hangs_and_one_that_ea
     good = [f"sleep 0.02 {number}" for number in range(12)]
     killer = f"kill_parent_once {tmp_path / 'mark'}"
     items = [*good[:3], killer, *bad[:2], *good[3:6], *bad[2:], *good[6:]]
-    heard: list[tuple[str, Any]] = []
+    heard: list[tuple[str | None, Any]] = []
     found = done(crew(2, seconds=25, memory_gib=0.15), items, lambda *told: heard.append(told))
     assert {item for item in found if found[item].error is None} == {*good, killer}
     assert {item: code(found[item]) for item in bad} == {

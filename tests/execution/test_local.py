@@ -24,7 +24,7 @@ from medseg.execution import Crew, Outcome, local, supervised, watched
 Ended = dict[str, Outcome[str, str]]
 
 
-def unheard(item: str, event: Any) -> None:
+def unheard(item: str | None, event: Any) -> None:
     del item, event
 
 
@@ -36,7 +36,7 @@ def crew(count: int = 1, **options: Any) -> Crew[str, str]:
 def done(
     asked: Crew[str, str],
     items: Iterable[str],
-    hear: Callable[[str, Any], object] = unheard,
+    hear: Callable[[str | None, Any], object] = unheard,
 ) -> Ended:
     return {outcome.item: outcome for outcome in supervised(asked, items, hear)}
 
@@ -62,7 +62,7 @@ def gone(pid: int, seconds: float = 20) -> bool:
 
 
 def test_two_workers_do_everything_and_tell_of_it_in_order_of_finishing() -> None:
-    heard: list[tuple[str, Any]] = []
+    heard: list[tuple[str | None, Any]] = []
     items = ["sleep 0.4 long", *(f"sleep 0.01 {number}" for number in range(6))]
     outcomes = list(supervised(crew(2), items, lambda item, event: heard.append((item, event))))
     assert sorted(outcome.item for outcome in outcomes) == sorted(items)
@@ -233,7 +233,11 @@ def test_a_place_where_no_worker_can_begin_is_given_up_and_the_others_do_its_par
             yield f"sleep 0.1 {time.monotonic()}"
         yield from ("sleep 0.7 a", "sleep 0.7 b", "c")
 
-    found = done(Crew(at_odds, (f"{word} {tried}", "sound")), items())
+    bad, told = f"{word} {tried}", list[str]()
+    asked = Crew(at_odds, (bad, "sound"))
+    found = done(asked, items(), lambda item, event: None if item else told.append(event))
+    (said,) = told
+    assert said.startswith(f"no more work is given to {bad}: E_")
     assert "c" in found
     assert all("at sound" in str(outcome.result) for outcome in found.values())
     assert tried.read_text() == "x" * tries

@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -23,10 +24,11 @@ from support.runs import everything, lines, states
 from support.studies import ball_studies, save
 
 from medseg.errors import OutputError, PipelineError
+from medseg.execution import supervised
 from medseg.pipeline import Limits, Site, load_pipeline, load_site
 from medseg.run import folder
 from medseg.run.dealing import _smaller, check_site
-from medseg.run.events import Event, StageStarted, StudyDone, StudyStarted
+from medseg.run.events import Event, Note, StageStarted, StudyDone, StudyStarted
 from medseg.run.job import Job
 from medseg.run.predict import RunSummary, predict
 from medseg.run.site import limits_of, place_of
@@ -56,6 +58,17 @@ def test_workers_make_the_very_bytes_of_a_run_in_one_process(tmp_path: Path) -> 
     assert ends["study_03"] == "failed"
     assert {one["study"] for one in lines(tmp_path / "local/runs.jsonl")} == set(ends)
     assert states(run(path, tmp_path / "local", site=TWO)).count("kept") == 4
+
+
+def test_what_befalls_the_workers_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(crew: Any, items: Any, hear: Any) -> Iterator[Any]:
+        hear(None, "no more work is given to cuda:1")
+        yield from supervised(crew, items, hear)
+
+    monkeypatch.setattr("medseg.run.dealing.supervised", told)
+    heard: list[Event] = []
+    run(ball_studies(tmp_path, 1), tmp_path / "out", site=TWO, watch=heard.append)
+    assert Note("no more work is given to cuda:1") in heard
 
 
 def test_a_study_too_large_for_its_worker_costs_only_itself(
