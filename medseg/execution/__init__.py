@@ -1,9 +1,9 @@
 """Floor 2: how work is dealt out. Send studies, get outcomes back."""
 
 from medseg.execution.cluster import Dask
-from medseg.execution.clustered import clustered
+from medseg.execution.clustered import Reached, clustered
 from medseg.execution.crew import Crew
-from medseg.execution.local import supervised
+from medseg.execution.local import Hall, supervised
 from medseg.execution.outcome import Outcome
 from medseg.execution.relay import Stations, relay
 from medseg.execution.serial import serial
@@ -12,7 +12,9 @@ from medseg.execution.threaded import threaded
 __all__ = [
     "Crew",
     "Dask",
+    "Hall",
     "Outcome",
+    "Reached",
     "Stations",
     "clustered",
     "relay",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from queue import Empty, SimpleQueue
@@ -16,7 +17,7 @@ from medseg.errors import MedsegError, StudyError
 from medseg.execution.cluster import Dask, Opened, opened
 from medseg.execution.crew import Crew
 from medseg.execution.guard import Order, guarded
-from medseg.execution.local import Hear
+from medseg.execution.local import Hear, unheard
 from medseg.execution.outcome import Item, Outcome, Result
 from medseg.execution.watched import Task
 
@@ -36,16 +37,33 @@ def clustered(
     then fails by E_WORKER_DIED. Raises MedsegError E_CLUSTER where the scheduler is lost, or no
     worker comes.
     """
-    rest = iter(items)
-    first = list(islice(rest, 1))
-    if not first:
-        return
-    with opened(dask, len(crew.places), crew.silent_seconds) as cluster:
-        dealer = _Dealer(crew, hear, dask, cluster)
-        try:
-            yield from dealer.through(chain(first, rest))
-        finally:
-            dealer.close()
+    with closing(Reached(crew, dask)) as cluster:
+        yield from cluster.through(iter(items), hear)
+
+
+class Reached(Generic[Item, Result]):
+    """A cluster, from the first item on until it is closed."""
+
+    def __init__(self, crew: Crew[Item, Result], dask: Dask) -> None:
+        self._crew, self._dask = crew, dask
+        self._open = ExitStack()
+        self._dealer: _Dealer[Item, Result] | None = None
+
+    def through(self, items: Iterator[Item], hear: Hear[Item]) -> Iterator[Outcome[Item, Result]]:
+        """Outcomes of ``items`` in order of finishing."""
+        first = list(islice(items, 1))
+        if not first:
+            return
+        if self._dealer is None:
+            crew, dask = self._crew, self._dask
+            cluster = self._open.enter_context(opened(dask, len(crew.places), crew.silent_seconds))
+            self._dealer = _Dealer(crew, dask, cluster)
+            self._open.callback(self._dealer.close)
+        yield from self._dealer.through(chain(first, items), hear)
+
+    def close(self) -> None:
+        """Let go of what is at work, and leave the cluster."""
+        self._open.close()
 
 
 @dataclass(frozen=True)
@@ -61,10 +79,9 @@ class _Errand(Generic[Item]):
 class _Dealer(Generic[Item, Result]):
     """The workers that there are, what each has in hand, and what waits."""
 
-    def __init__(
-        self, crew: Crew[Item, Result], hear: Hear[Item], dask: Dask, cluster: Opened
-    ) -> None:
-        self._crew, self._hear, self._dask, self._cluster = crew, hear, dask, cluster
+    def __init__(self, crew: Crew[Item, Result], dask: Dask, cluster: Opened) -> None:
+        self._crew, self._dask, self._cluster = crew, dask, cluster
+        self._hear: Hear[Item] = unheard
         self._run = f"medseg-{token_hex(6)}"
         self._words: SimpleQueue[_Word] = SimpleQueue()
         self._numbers = count()
@@ -75,8 +92,9 @@ class _Dealer(Generic[Item, Result]):
         self._looked, self._renewed, self._seen = 0.0, monotonic(), monotonic()
         cluster.client.subscribe_topic(self._run, self._told)
 
-    def through(self, items: Iterator[Item]) -> Iterator[Outcome[Item, Result]]:
+    def through(self, items: Iterator[Item], hear: Hear[Item]) -> Iterator[Outcome[Item, Result]]:
         """Deal out and listen until nothing is left."""
+        self._hear, self._seen = hear, monotonic()
         held = self._next(items)
         while held is not None or self._errands:
             yield from self._looked_after()

@@ -73,7 +73,7 @@ class _Guard:
     def __init__(self, order: Order[Any, Any]) -> None:
         crew = order.crew
         memory = crew.memory_gib or _SHARE * machine_gib()
-        self.hall = Hall(replace(crew, places=(order.place,), memory_gib=memory), self._hear)
+        self.hall = Hall(replace(crew, places=(order.place,), memory_gib=memory))
         self._run = order.run
         self._number = order.number
         self._turn = threading.Lock()
@@ -87,7 +87,7 @@ class _Guard:
                 self._timer.cancel()
             self._number = order.number
             try:
-                return self.hall.one(order.item, order.before, _wanted())
+                return self.hall.one(order.item, order.before, self._hear, _wanted())
             finally:
                 # The model leaves the device soon after the last study, however the run ended.
                 self._timer = threading.Timer(IDLE_SECONDS, self.close)

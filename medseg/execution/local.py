@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from multiprocessing.connection import wait
 from time import monotonic
@@ -24,6 +24,11 @@ _TRIES_TO_START = 3
 _SILENCES_TO_START = 5
 
 
+def unheard(item: object, event: object) -> None:
+    """Of a caller who does not listen."""
+    del item, event
+
+
 def supervised(
     crew: Crew[Item, Result], items: Iterable[Item], hear: Hear[Item]
 ) -> Iterator[Outcome[Item, Result]]:
@@ -35,30 +40,30 @@ def supervised(
     cannot begin is given up; once none is left the reason flies, which is MedsegError
     E_WORKER_DIED where they just died. Close it to end the workers.
     """
-    hall = Hall(crew, hear)
-    try:
-        yield from hall.through(iter(items))
-    finally:
-        hall.close()
+    with closing(Hall(crew)) as hall:
+        yield from hall.through(iter(items), hear)
 
 
 class Hall(Generic[Item, Result]):
-    """The workers of a crew, the tasks that wait, and who has which."""
+    """The workers of a crew, the tasks that wait, and who has which.
 
-    def __init__(self, crew: Crew[Item, Result], hear: Hear[Item]) -> None:
+    Between two calls of ``through`` the workers wait with what they have loaded.
+    """
+
+    def __init__(self, crew: Crew[Item, Result]) -> None:
         self._crew = crew
-        self._hear = hear
+        self._hear: Hear[Item] = unheard
         self._workers: list[Watched[Item]] = []
         self._tasks: deque[Task[Item]] = deque()
         self._deaths: Counter[str] = Counter()
         self._broken: dict[str, Exception] = {}
 
     def one(
-        self, item: Item, before: str, wanted: Callable[[], bool]
+        self, item: Item, before: str, hear: Hear[Item], wanted: Callable[[], bool]
     ) -> Outcome[Item, Result] | None:
         """The outcome of one item; None, and the workers ended, once it is ``wanted`` no more."""
         self._tasks.append(Task(item, before))
-        for outcome in self.through(iter(()), wanted):
+        for outcome in self.through(iter(()), hear, wanted):
             return outcome
         self._tasks.clear()
         self.close()
@@ -70,9 +75,10 @@ class Hall(Generic[Item, Result]):
         return any(worker.ready for worker in self._workers)
 
     def through(
-        self, items: Iterator[Item], wanted: Callable[[], bool] = lambda: True
+        self, items: Iterator[Item], hear: Hear[Item], wanted: Callable[[], bool] = lambda: True
     ) -> Iterator[Outcome[Item, Result]]:
         """Deal out, listen and look after the workers until nothing is left, or wanted."""
+        self._hear = hear
         while wanted():
             self._deal(items)
             if not self._tasks and not any(worker.task for worker in self._workers):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import Caution, MedsegError, PipelineError
-from medseg.execution import Crew, Outcome, Stations, clustered, relay, supervised
+from medseg.execution import Crew, Hall, Outcome, Reached, Stations, relay
 from medseg.execution.crew import Tell
 from medseg.image import Study
 from medseg.pipeline import Pipeline, Site
@@ -22,6 +24,8 @@ from medseg.run.site import limits_of, place_of, settled
 from medseg.step import Step
 
 Ended = Generator[Outcome[Study, Record], None, None]
+Workers = Hall[Study, Record] | Reached[Study, Record]
+Hands = Callable[["Deal"], Ended]
 
 
 @dataclass(frozen=True)
@@ -32,30 +36,51 @@ class Deal:
     most: int
 
 
-def one_by_one(job: Job, deal: Deal) -> Ended:
+@contextmanager
+def dealing(job: Job, most: int) -> Iterator[Hands]:
+    """Who does the studies of a deal, as the site wants it, ``most`` at once at the most.
+
+    Workers are started by the first deal, and wait for the next one with what they have loaded.
+    """
+    with ExitStack() as stack:
+        yield DEALERS[job.site.execution](job, most, stack)
+
+
+def one_by_one(job: Job, most: int, stack: ExitStack) -> Hands:
     """In this process, one study in the network while its neighbours are read and written."""
-    place = count(1)
+    del most, stack
 
-    def turn(study: Study) -> None:
-        job.watch(StudyStarted(study.name, next(place), deal.most))
-        job.watch(StageStarted("read"))
+    def deal(one: Deal) -> Ended:
+        place = count(1)
 
-    yield from relay(Stations(job.fetch, job.work, job.store, turn, job.beside), deal.studies)
+        def turn(study: Study) -> None:
+            job.watch(StudyStarted(study.name, next(place), one.most))
+            job.watch(StageStarted("read"))
+
+        yield from relay(Stations(job.fetch, job.work, job.store, turn, job.beside), one.studies)
+
+    return deal
 
 
-def dealt_out(job: Job, deal: Deal) -> Ended:
+def dealt_out(job: Job, most: int, stack: ExitStack) -> Hands:
     """By the workers of the site, in order of finishing."""
-    yield from supervised(crew_of(job, deal.most), deal.studies, _hearing(job, deal))
+    hall = stack.enter_context(closing(Hall(crew_of(job, most))))
+    return partial(_through, hall, job)
 
 
-def by_cluster(job: Job, deal: Deal) -> Ended:
+def by_cluster(job: Job, most: int, stack: ExitStack) -> Hands:
     """By the workers of a Dask cluster, in order of finishing."""
-    with signed(job.output.absolute()) as sign:
-        crew = crew_of(job, deal.most, _Meeting(Path.cwd(), sign, versions()))
-        yield from clustered(crew, deal.studies, _hearing(job, deal), job.site.cluster)
+    sign = stack.enter_context(signed(job.output.absolute()))
+    crew = crew_of(job, most, _Meeting(Path.cwd(), sign, versions()))
+    cluster = stack.enter_context(closing(Reached(crew, job.site.cluster)))
+    return partial(_through, cluster, job)
 
 
-DEALERS: Mapping[str, Callable[[Job, Deal], Ended]] = {
+def _through(workers: Workers, job: Job, deal: Deal) -> Ended:
+    yield from workers.through(iter(deal.studies), _hearing(job, deal))
+
+
+DEALERS: Mapping[str, Callable[[Job, int, ExitStack], Hands]] = {
     "serial": one_by_one,
     "local": dealt_out,
     "dask": by_cluster,

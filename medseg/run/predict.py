@@ -13,7 +13,7 @@ from medseg.execution import Outcome
 from medseg.image import Study
 from medseg.io import Found, find_studies, naming_faults
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.dealing import DEALERS, Deal, check_site
+from medseg.run.dealing import Deal, Ended, Hands, check_site, dealing
 from medseg.run.events import Note, State, StudyDone, Watch, unheard
 from medseg.run.exports import check_apart
 from medseg.run.folder import held
@@ -109,7 +109,9 @@ def predict(
         write_plan(output, found.studies, digest)
         stopped = True
         try:
-            _work(job, Deal(found.studies, count), journal_of(job, JOURNAL), outcomes)
+            with dealing(job, count) as hands:
+                deal = Deal(found.studies, count)
+                _work(job, hands(deal), journal_of(job, JOURNAL), outcomes)
             stopped = False
         finally:
             # A run that is stopped has its tables too, of all that stands.
@@ -129,7 +131,8 @@ def _sharded(job: Job, found: Found, shard: Shard) -> RunSummary:
         job.tell_sources()
         dealt = mine if shard.index else claims.taken(mine)
         journal = journal_of(job, f"{SHARDS}/{shard.name}.jsonl")
-        work_through(job, Deal(dealt, len(mine)), journal, outcomes)
+        with dealing(job, len(mine)) as hands:
+            work_through(job, hands, Deal(dealt, len(mine)), journal, outcomes)
     records = for_tables(unpacked(outcome.record) for outcome in outcomes)
     return RunSummary(job.output, tuple(outcomes), summed(records))
 
@@ -139,10 +142,12 @@ def journal_of(job: Job, name: str) -> Journal:
     return Journal.of(job.output / name, job.pipeline, job.digest)
 
 
-def work_through(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
+def work_through(
+    job: Job, hands: Hands, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]
+) -> None:
     """Do the work where the site wants it, adding each outcome as it comes."""
     try:
-        _work(job, deal, journal, outcomes)
+        _work(job, hands(deal), journal, outcomes)
     except BaseException:
         failures = sum(outcome.state == "failed" for outcome in outcomes)
         job.watch(_stop(len(outcomes) - failures, failures, deal.most))
@@ -153,9 +158,9 @@ def _stop(done: int, failures: int, most: int) -> Note:
     return Note(f"stopped: {done} done, {failures} failed, {most - done - failures} left")
 
 
-def _work(job: Job, deal: Deal, journal: Journal, outcomes: list[StudyOutcome]) -> None:
+def _work(job: Job, ended: Ended, journal: Journal, outcomes: list[StudyOutcome]) -> None:
     like = b""
-    with closing(DEALERS[job.site.execution](job, deal)) as ended:
+    with closing(ended):
         for done in ended:
             outcome = _closed(job, done)
             journal.add(dict(outcome.record), outcome.seconds, outcome.state == "kept")

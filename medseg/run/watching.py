@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -16,7 +17,7 @@ from medseg.io.layouts_files import id_of, images_in, normal, some
 from medseg.io.layouts_reference import with_references
 from medseg.io.layouts_sets import DESCRIPTION, indexed
 from medseg.pipeline import Pipeline, Site, check_ready, pipeline_digest
-from medseg.run.dealing import Deal, check_site
+from medseg.run.dealing import Deal, check_site, dealing
 from medseg.run.events import Event, Note, StudyStarted, Watch, unheard
 from medseg.run.exports import check_apart
 from medseg.run.folder import held
@@ -106,25 +107,30 @@ def watch_folder(
     check_ready(pipeline)
     check_site(pipeline, site)
     output = output_of(pipeline)
-    job = Job(pipeline, site, output, pipeline_digest(pipeline), False, watch)
-    known: dict[str, StudyOutcome] = {}
-    ended = 0
+    counting = _Counting(watch)
+    job = Job(pipeline, site, output, pipeline_digest(pipeline), False, counting)
+    rounds: list[list[StudyOutcome]] = []
     with held(output):
         journal = journal_of(job, JOURNAL)
         job.tell_sources()
-        records: Records = {one["study"]: one for one in standing(output, job.digest)}
-        for studies in _rounds(pipeline, patience, watch):
-            write_plan(output, studies, job.digest, records)
-            outcomes: list[StudyOutcome] = []
-            counted = replace(job, watch=_counting_on(watch, ended))
-            try:
-                work_through(counted, Deal(studies, len(studies)), journal, outcomes)
-            finally:
-                ended += len(outcomes)
-                known |= {outcome.name: outcome for outcome in outcomes}
-                records |= {outcome.name: outcome.record for outcome in outcomes}
-                _write_tables(output, records)
-        summary = _write_tables(output, records)
+        before: Records = {one["study"]: one for one in standing(output, job.digest)}
+
+        def records() -> Records:
+            return before | {one.name: one.record for one in chain(*rounds)}
+
+        try:
+            # Workers stay from round to round, with what they have loaded.
+            with dealing(job, len(site.places)) as hands:
+                for studies in _rounds(pipeline, patience, watch):
+                    write_plan(output, studies, job.digest, records())
+                    counting.ended = sum(map(len, rounds))
+                    rounds.append([])
+                    deal = Deal(studies, len(studies))
+                    work_through(job, hands, deal, journal, rounds[-1])
+                    _write_tables(output, records())
+        finally:
+            summary = _write_tables(output, records())
+    known = {one.name: one for one in chain(*rounds)}
     return RunSummary(output, tuple(known[name] for name in sorted(known)), summary)
 
 
@@ -132,15 +138,17 @@ def _write_tables(output: Path, records: Records) -> Mapping[str, Any]:
     return write_all(output, (unpacked(records[name]) for name in sorted(records)))
 
 
-def _counting_on(watch: Watch, ended: int) -> Watch:
-    """Who hears of a round's studies as of those that come after ``ended`` others."""
+class _Counting:
+    """Who hears of a round's studies as of those that come after the ``ended`` ones."""
 
-    def hear(event: Event) -> None:
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.ended = 0
+
+    def __call__(self, event: Event) -> None:
         if isinstance(event, StudyStarted):
-            event = replace(event, index=event.index + ended, total=event.total + ended)
-        watch(event)
-
-    return hear
+            event = replace(event, index=event.index + self.ended, total=event.total + self.ended)
+        self._watch(event)
 
 
 def _rounds(pipeline: Pipeline, patience: Patience, watch: Watch) -> Iterator[list[Study]]:

@@ -24,7 +24,7 @@ from support.runs import everything, lines, states
 from support.studies import ball_studies, save
 
 from medseg.errors import OutputError, PipelineError
-from medseg.execution import supervised
+from medseg.execution import Hall
 from medseg.pipeline import Limits, Site, load_pipeline, load_site
 from medseg.run import folder
 from medseg.run.dealing import _smaller, check_site
@@ -61,11 +61,12 @@ def test_workers_make_the_very_bytes_of_a_run_in_one_process(tmp_path: Path) -> 
 
 
 def test_what_befalls_the_workers_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def told(crew: Any, items: Any, hear: Any) -> Iterator[Any]:
-        hear(None, "no more work is given to cuda:1")
-        yield from supervised(crew, items, hear)
+    class Told(Hall[Any, Any]):
+        def through(self, items: Any, hear: Any, *others: Any) -> Iterator[Any]:
+            hear(None, "no more work is given to cuda:1")
+            yield from super().through(items, hear, *others)
 
-    monkeypatch.setattr("medseg.run.dealing.supervised", told)
+    monkeypatch.setattr("medseg.run.dealing.Hall", Told)
     heard: list[Event] = []
     run(ball_studies(tmp_path, 1), tmp_path / "out", site=TWO, watch=heard.append)
     assert Note("no more work is given to cuda:1") in heard

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from click.testing import CliRunner
@@ -20,9 +23,9 @@ from medseg.cli import main
 from medseg.cli.progress import Told
 from medseg.image import Study
 from medseg.io import Found
-from medseg.pipeline import Pipeline, load_pipeline
+from medseg.pipeline import Pipeline, Site, load_pipeline
 from medseg.pipeline.parts import Privacy
-from medseg.run.events import Event, Note, StudyDone
+from medseg.run.events import Event, Note, StudyDone, StudyStarted
 from medseg.run.predict import RunSummary, predict
 from medseg.run.watching import Arrivals, Patience, watch_folder
 from medseg.run.whole import merge, progress
@@ -193,6 +196,41 @@ def test_tables_keep_what_was_done_before_a_restart(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/summary.json").read_text())["done"] == 2
     assert progress(tmp_path / "out").done == ("study_00", "study_01")
     assert merge(tmp_path / "out").left == ()
+
+
+@pytest.mark.parametrize("execution", ["local", "dask"])
+def test_workers_stay_from_round_to_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, execution: Literal["local", "dask"]
+) -> None:
+    """A scan that arrives later is done by the very process that did the first."""
+    pytest.importorskip("distributed")
+    begun: list[str] = []
+    module, name = {"local": ("local", "Watched"), "dask": ("clustered", "opened")}[execution]
+    place = import_module(f"medseg.execution.{module}")
+    real = getattr(place, name)
+
+    def counted(*given: Any) -> Any:
+        begun.append(name)
+        return real(*given)
+
+    monkeypatch.setattr(place, name, counted)
+    pipeline = inbox(tmp_path, 2)
+    late = tmp_path / "images/study_01.nii.gz"
+    late.rename(tmp_path / "late")
+    counts: list[tuple[int, int]] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, StudyStarted):
+            counts.append((event.index, event.total))
+        if isinstance(event, StudyDone) and event.name == "study_00":
+            (tmp_path / "late").rename(late)
+
+    site = Site(execution=execution, device="cpu")
+    summary = watch_folder(pipeline, site, AT_ONCE, hear)
+    assert names(summary) == ["study_00", "study_01"]
+    assert counts == [(1, 1), (2, 2)]
+    assert len(begun) == 1
+    assert multiprocessing.active_children() == []
 
 
 def test_what_is_left_is_counted_over_all_rounds(tmp_path: Path) -> None:
