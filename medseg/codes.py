@@ -40,7 +40,8 @@ FILES: Final = {
         "Have the file written anew by the tool it came from, or save it as NIfTI.",
     ),
     "E_TOO_LARGE": (
-        "Reading or segmenting the study would pass limits.memory_gib.",
+        "Reading or segmenting the study would pass limits.memory_gib, or it has more than"
+        " limits.voxels.",
         "Raise the limit in the site file, use a coarser spacing, or crop with 'within'.",
     ),
     "E_DTYPE": (

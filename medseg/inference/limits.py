@@ -20,16 +20,18 @@ class Limits:
     ``memory_gib`` is of the machine, above what is imported (None: nine tenths of it), and
     ``vram_gib`` of the GPU (None: nine tenths of what is free). With ``allow_cpu`` a study that
     the GPU cannot take is done on the processor. ``seconds`` is for a whole study, the loading of
-    the model included where it is a worker's first.
+    the model included where it is a worker's first. ``voxels`` is how many a scan may have, each
+    of its channels by itself.
     """
 
     memory_gib: float | None = None
     vram_gib: float | None = None
     allow_cpu: bool = False
     seconds: float | None = None
+    voxels: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("memory_gib", "vram_gib", "seconds"):
+        for name in ("memory_gib", "vram_gib", "seconds", "voxels"):
             given = getattr(self, name)
             if given is not None and given <= 0:
                 raise ValueError(f"{name} is above 0, not {given}")

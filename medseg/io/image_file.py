@@ -16,7 +16,7 @@ from medseg.io.described import Described
 from medseg.io.formats import described
 from medseg.io.geometry import Geometry
 from medseg.io.options import ReadOptions
-from medseg.io.sizes import by, in_bytes, in_gib, spaced
+from medseg.io.sizes import by, in_bytes, spaced
 from medseg.io.stream import ByteStream, FileStream, Unpacked
 
 MOST_TRAILING = 1 << 30
@@ -85,7 +85,7 @@ def opened(
                 " {frames: each} to segment every frame",
             )
         _refuse_short(found.stream, what)
-        _refuse_large(what, options, taken, copies)
+        options.refuse_large(what.voxels, taken, copies)
         geometry, cautions = what.locate(options)
         begins = found.stream.position + what.skip
         found.stream.skip(what.skip)
@@ -131,15 +131,3 @@ def _refuse_short(stream: ByteStream, what: Described) -> None:
             f" {in_bytes(most)}; copy the file again",
         )
     raise StudyError("E_TRUNCATED", ends_after(most, claimed))
-
-
-def _refuse_large(what: Described, options: ReadOptions, taken: float, copies: int) -> None:
-    if options.memory_gib is None:
-        return
-    needed = (taken + 4 * what.voxels * copies) / 2**30
-    if needed > options.memory_gib:
-        raise StudyError(
-            "E_TOO_LARGE",
-            f"{spaced(what.voxels)} voxels need {in_gib(needed)} GiB here, limits.memory_gib is"
-            f" {in_gib(options.memory_gib)}",
-        )

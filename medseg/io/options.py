@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_args, get_type_hints
 
+from medseg.errors import StudyError
+from medseg.io.sizes import in_gib, spaced
 from medseg.step import Step
+
+LIMITS = ("memory_gib", "voxels")
+"""Which options are limits; a site has them too, and the smaller of both counts."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class ReadOptions(Step):
     ``geometry`` says which of sform and qform rules where they contradict each other.
     ``frames: each`` reads a 4D series frame by frame. ``align: resample`` brings further
     channels onto the grid of the first. ``memory_gib`` is the most that reading one study may
-    take (None: no limit of its own).
+    take, ``voxels`` how many an image of it may have (None: no limit of its own).
 
     Of DICOM: ``series`` says which of several series is meant (None: there must be one only;
     ``each``: every one is a study). ``missing_slices: interpolate`` fills gaps from the slices
@@ -56,6 +61,7 @@ class ReadOptions(Step):
     frames: Literal["refuse", "each"] = "refuse"
     align: Literal["refuse", "resample"] = "refuse"
     memory_gib: float | None = None
+    voxels: float | None = None
     series: Literal["each"] | SeriesRule | None = None
     missing_slices: Literal["refuse", "interpolate"] = "refuse"
     pet: Literal["suv", "stored"] = "suv"
@@ -69,5 +75,25 @@ class ReadOptions(Step):
                 raise ValueError(
                     f"{name} is one of {', '.join(words)}, not {getattr(self, name)!r}"
                 )
-        if self.memory_gib is not None and not self.memory_gib > 0:
-            raise ValueError(f"memory_gib is above 0, not {self.memory_gib}")
+        for name in LIMITS:
+            given = getattr(self, name)
+            if given is not None and not given > 0:
+                raise ValueError(f"{name} is above 0, not {given}")
+
+    @property
+    def unlimited(self) -> Self:
+        """The same for a machine without limits, by which no voxel differs."""
+        return replace(self, memory_gib=None, voxels=None)
+
+    def refuse_large(self, voxels: int, taken: float, copies: int) -> None:
+        """StudyError E_TOO_LARGE where an image of ``voxels`` passes a limit.
+
+        ``taken`` bytes are in use already, and ``copies`` of it will be held in float32.
+        """
+        if self.voxels is not None and voxels > self.voxels:
+            told = f"{spaced(voxels)} voxels, limits.voxels is {spaced(int(self.voxels))}"
+            raise StudyError("E_TOO_LARGE", told)
+        needed = (taken + 4 * voxels * copies) / 2**30
+        if self.memory_gib is not None and needed > self.memory_gib:
+            told = f"{spaced(voxels)} voxels need {in_gib(needed)} GiB here, limits.memory_gib is"
+            raise StudyError("E_TOO_LARGE", f"{told} {in_gib(self.memory_gib)}")

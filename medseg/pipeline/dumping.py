@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.image import Label, Labels
+from medseg.io.options import LIMITS
 from medseg.models import Network
 from medseg.pipeline import rooms
 from medseg.pipeline.loading import load_pipeline
@@ -23,7 +24,7 @@ _BARE = re.compile(r"(?:[A-Za-z_/]|\.\.?/)(?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?"
 _NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 _SECTIONS = (Input, Training)  # steps by their options only; no table holds them
 _LONG = 76
-_LIMITS = ("path", "reference", "memory_gib", "rois")
+_ELSEWHERE = ("path", "reference", *LIMITS, "rois")
 # What came later and is as it was before, where nothing else is said.
 _LATER = ("series", "missing_slices", "pet")
 _ORDER = (
@@ -65,7 +66,7 @@ def pipeline_digest(pipeline: Pipeline) -> str:
 
 def _deciding(pipeline: Pipeline) -> dict[str, Any]:
     said = {name: _fingerprint(getattr(pipeline, name)) for name in _DECIDES}
-    for name in _LIMITS:
+    for name in _ELSEWHERE:
         said["input"].pop(name, None)
     for name in _LATER:
         if getattr(pipeline.input, name) == getattr(Input(), name):

@@ -41,7 +41,7 @@ class Cache:
         recipe = pipeline.training
         assert recipe is not None
         within, previous = pipeline.within, pipeline.previous
-        place = replace(pipeline.input, path=None, reference=None, memory_gib=None)
+        place = replace(pipeline.input.unlimited, path=None, reference=None)
         parts = (pipeline.labels, place, within, _inner(within), pipeline.preprocess)
         # Files keep the names they had before there could be a mask to be shown.
         about = repr(parts if previous is None else (*parts, previous, _inner(previous)))

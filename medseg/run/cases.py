@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from medseg.training.sampling import Case
 AUDIT = "audit.json"
 
 
-def sound(pipeline: Pipeline, folder: Path, limit: float | None, keep: bool, watch: Watch) -> Audit:
+def sound(pipeline: Pipeline, folder: Path, keep: bool, watch: Watch) -> Audit:
     """The studies with nothing wrong; all others are told, and left out.
 
     What was looked at before is known from ``folder``, where it is kept if ``keep``. Raises
@@ -31,8 +30,8 @@ def sound(pipeline: Pipeline, folder: Path, limit: float | None, keep: bool, wat
     place = pipeline.input
     if place.path is None:
         raise InputError("E_NO_INPUT", "the pipeline names no input.path; give --input")
-    where = Where(place.path, place.reference, place.channels, replace(place, memory_gib=limit))
-    about = repr((pipeline.labels, replace(place, memory_gib=None)))
+    where = Where(place.path, place.reference, place.channels, place)
+    about = repr((pipeline.labels, place.unlimited))
     asked = sha256(about.encode()).hexdigest()
     found = audit(
         where,
@@ -49,13 +48,12 @@ def sound(pipeline: Pipeline, folder: Path, limit: float | None, keep: bool, wat
 
 
 def read_cases(
-    pipeline: Pipeline, studies: Sequence[Study], folder: Path, limit: float | None, watch: Watch
+    pipeline: Pipeline, studies: Sequence[Study], folder: Path, watch: Watch
 ) -> list[Case]:
     """Preprocessed studies; one that cannot be read is told and left out."""
-    options = replace(pipeline.input, memory_gib=limit)
 
     def read(study: Study) -> Case:
-        scan = read_scan(study, options)
+        scan = read_scan(study, pipeline.input)
         assert study.reference is not None
         reference, _ = read_labels(
             study.reference, pipeline.labels, scan.volume.grid, pipeline.input

@@ -23,7 +23,7 @@ from medseg.run.folder import held
 from medseg.run.folds import Roll, Split, folds_of, roll, split
 from medseg.run.held_out import HeldOut, Row, held_out, unseen
 from medseg.run.model_folder import WEIGHTS, ModelFolder, flagging
-from medseg.run.site import limits_of
+from medseg.run.site import bounded
 from medseg.run.statistics import write_json
 from medseg.run.tables import csv_bytes
 from medseg.run.train import Options, TrainSummary, train
@@ -69,7 +69,7 @@ def train_folds(
         raise PipelineError("E_CONFIG", told)
     site = site or Site()
     with held(model):
-        found = sound(pipeline, model, limits_of(site).memory_gib, True, watch)
+        found = sound(bounded(pipeline, site), model, True, watch)
         run = _Folds(pipeline, model, site, found, watch)
         done = run.trained(options or Options())
         outs = [held_out(fold, run.places[fold], site, watch) for fold in done]

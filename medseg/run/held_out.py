@@ -97,7 +97,7 @@ class HeldOut:
         return found
 
     def _likelihood(self, study: Study, pipeline: Pipeline, site: Site) -> Likelihood:
-        scan = read_scan(study, replace(pipeline.input, memory_gib=limits_of(site).memory_gib))
+        scan = read_scan(study, pipeline.input)
         image, _ = prepared(scan.volume, pipeline)
         # What a refinement makes of probabilities is its own affair.
         scores = scored(image, replace(pipeline, refine=()), limits=limits_of(site))

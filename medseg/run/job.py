@@ -13,7 +13,6 @@ from medseg.image import Grid, LabelMap, Study, Volume
 from medseg.inference.limits import GIB
 from medseg.io import (
     Geometry,
-    ReadOptions,
     Scan,
     grid_of,
     read_scan,
@@ -134,7 +133,7 @@ class Job:
         clock = Clock()
         self._check_room(study)
         with clock.stage("read"):
-            scan = read_scan(study, self._options)
+            scan = read_scan(study, self.pipeline.input)
         told = self.pipeline.output_options
         if len(scan.frames) > 1 and (wanted_formats(self.pipeline) or told.probabilities):
             raise StudyError(
@@ -154,7 +153,7 @@ class Job:
         """Whether a study may be fetched while the one before it is segmented."""
         limits = limits_of(self.site)
         try:
-            now, following = (grid_of(one, self._options) for one in (before, study))
+            now, following = (grid_of(one, self.pipeline.input) for one in (before, study))
             if now is None or following is None:
                 return True
             seen = foreseen(now, self.pipeline) or now
@@ -259,13 +258,9 @@ class Job:
             )
             write_sources(self.output, sources)
 
-    @property
-    def _options(self) -> ReadOptions:
-        return replace(self.pipeline.input, memory_gib=limits_of(self.site).memory_gib)
-
     def _check_room(self, study: Study) -> None:
         """Refuse what is too large before a voxel of it is read, where that can be foreseen."""
-        grid = grid_of(study, self._options)
+        grid = grid_of(study, self.pipeline.input)
         if grid is not None and (seen := foreseen(grid, self.pipeline)) is not None:
             check_room(len(study.images), seen, grid, self.pipeline, limits_of(self.site))
 

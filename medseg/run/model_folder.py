@@ -87,7 +87,7 @@ class ModelFolder:
         training = self.pipeline.training
         return replace(
             self._asking(replace(self.step, weights=Path(WEIGHTS), device=device)),
-            input=replace(self.pipeline.input, path=None, reference=None, memory_gib=None),
+            input=replace(self.pipeline.input.unlimited, path=None, reference=None),
             output=None,
             training=training and replace(training, folds=None, start=None),
         )

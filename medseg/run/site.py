@@ -16,7 +16,9 @@ _KEPT_GIB, _KEPT_SHARE = 0.5, 1 / 16
 
 
 def settled(pipeline: Pipeline, site: Site) -> Pipeline:
-    """The pipeline on the site's device; threads and determinism are set for this process.
+    """The pipeline within the site's limits and on its device.
+
+    Threads and determinism are set for this process.
 
     Raises PipelineError E_CONFIG where a device is asked for that this machine has not.
     """
@@ -45,7 +47,22 @@ def settled(pipeline: Pipeline, site: Site) -> Pipeline:
         device = device_named(getattr(step, "device", "cpu"))
         if device.type == "cpu" and getattr(step, "engine", None) in {"torch", "auto"}:
             keep_freed_memory(min(_KEPT_GIB, _KEPT_SHARE * (limits_of(site).memory_gib or 0)))
-    return replace(pipeline, inference=moved)
+    return replace(bounded(pipeline, site), inference=moved)
+
+
+def bounded(pipeline: Pipeline, site: Site) -> Pipeline:
+    """The pipeline, which reads no larger studies than the site allows."""
+    place, limits = pipeline.input, limits_of(site)
+    place = replace(
+        place,
+        memory_gib=_least(place.memory_gib, limits.memory_gib),
+        voxels=_least(place.voxels, limits.voxels),
+    )
+    return replace(pipeline, input=place)
+
+
+def _least(*limits: float | None) -> float | None:
+    return min((one for one in limits if one is not None), default=None)
 
 
 def _moved(step: Any, device: str) -> Step:

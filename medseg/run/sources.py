@@ -82,7 +82,7 @@ def _label(said: Mapping[str, Any]) -> Label:
 def _told(options: ReadOptions) -> dict[str, Any]:
     """The fields of reading alone; a pipeline's input has more, and a machine's memory is its."""
     plain = {one.name: getattr(options, one.name) for one in fields(ReadOptions)}
-    return asdict(replace(ReadOptions(), **{**plain, "memory_gib": None}))
+    return asdict(replace(ReadOptions(), **plain).unlimited)
 
 
 def _options(said: Mapping[str, Any]) -> ReadOptions:

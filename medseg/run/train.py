@@ -26,7 +26,7 @@ from medseg.run.folder import held
 from medseg.run.folds import Split, roll, split
 from medseg.run.growth import check_growth, grower, sized
 from medseg.run.model_folder import Ended, ModelFolder
-from medseg.run.site import limits_of, settled
+from medseg.run.site import settled
 from medseg.run.validation import Asking, Dices, dice_of, trainable
 from medseg.training import Training
 from medseg.training.growing import Grower
@@ -81,8 +81,7 @@ def train(
         else:
             watch = unheard
         _check_team(recipe, team)
-        limit = limits_of(site).memory_gib
-        run = _Run(pipeline, written.device, model, options, limit, team, watch)
+        run = _Run(pipeline, written.device, model, options, team, watch)
         return run.done(fold)
 
 
@@ -107,14 +106,13 @@ class _Run:
     device: str
     model: Path
     options: Options
-    limit: float | None
     team: Team
     watch: Watch
 
     def done(self, fold: str | None) -> TrainSummary:
         """Train until the budget is spent, and write the card."""
         recipe, step = trainable(self.pipeline)
-        found = sound(self.pipeline, self.shared, self.limit, self.team.leads, self.watch)
+        found = sound(self.pipeline, self.shared, self.team.leads, self.watch)
         parts = split(roll(found.studies, recipe, found.values), recipe, fold)
         check_growth(recipe, step, parts)
         _check_patience(recipe, parts)
@@ -152,7 +150,7 @@ class _Run:
         waits = self.team.size > 1 and trainable(self.pipeline)[0].cache != "memory"
         if waits and not self.team.leads:
             self.team.wait()
-        cases = read_cases(self.pipeline, studies, self.shared, self.limit, self.watch)
+        cases = read_cases(self.pipeline, studies, self.shared, self.watch)
         if waits and self.team.leads:
             self.team.wait()
         return cases

@@ -108,6 +108,9 @@ def test_what_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"E_TOO_LARGE.*125 000 voxels need 0.00047 GiB.*0.0004"):
         read(path, memory_gib=0.0004)
     assert read(path, memory_gib=0.0005).volume.data.size == 125_000
+    with pytest.raises(StudyError, match=r"E_TOO_LARGE.*125 000 voxels, limits.voxels is 124 999"):
+        read(path, voxels=124_999)
+    assert read(path, voxels=125_000).volume.data.size == 125_000
 
 
 def test_memory_that_is_not_there_is_an_error_of_the_study(

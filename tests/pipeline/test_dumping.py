@@ -244,7 +244,7 @@ def test_the_digest_ignores_what_cannot_change_a_mask(tmp_path: Path) -> None:
     changes: list[dict[str, Any]] = [
         {"name": "other"},
         {"description": "other"},
-        {"input": Input(path=tmp_path, reference=tmp_path, memory_gib=3.0)},
+        {"input": Input(path=tmp_path, reference=tmp_path, memory_gib=3.0, voxels=1e9)},
         {"output": tmp_path},
         {"metrics": ()},
         {"training": Training(patch=(8, 8, 8), max_epochs=1)},

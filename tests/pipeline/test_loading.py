@@ -480,6 +480,7 @@ def test_a_site_says_where_the_work_runs(tmp_path: Path) -> None:
         ("device: gpu\n", "1:9: device: device is auto, cpu"),
         ("threads: 0\n", "1:10: threads: threads is at least 1, not 0"),
         ("limits: {memory_gib: 0}\n", "1:22: limits.memory_gib: memory_gib is above 0, not 0"),
+        ("limits: {voxels: 0}\n", "1:18: limits.voxels: voxels is above 0, not 0"),
         ("limits: {memory: 8}\n", "1:10: limits.memory: no such option of 'limits'; did you mean"),
         ("overlap: 0.5\n", "1:1: overlap: no such option of 'site'"),
     ],

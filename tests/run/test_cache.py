@@ -44,7 +44,7 @@ def pipeline(folder: Path, **training: Any) -> Pipeline:
 
 def cases(folder: Path, asked: Pipeline) -> list[Case]:
     studies = find_studies(folder / "images", reference=folder / "labels").studies
-    return read_cases(asked, studies, folder, 8.0, unheard)
+    return read_cases(asked, studies, folder, unheard)
 
 
 def batches(found: list[Case], asked: Pipeline) -> list[torch.Tensor]:

@@ -9,6 +9,7 @@ import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -300,11 +301,19 @@ def test_a_site_cannot_change_a_mask(tmp_path: Path) -> None:
     assert everything(tmp_path / "out") == everything(tmp_path / "other")
 
 
-def test_a_scan_beyond_the_memory_limit_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [{"memory_gib": 1e-6}, {"voxels": 10}])
+@pytest.mark.parametrize("by", ["site", "input"])
+def test_a_scan_beyond_a_limit_of_site_or_pipeline_is_refused_by_name(
+    tmp_path: Path, by: str, limit: dict[str, Any]
+) -> None:
     from medseg.pipeline import Limits
 
-    path = ball_studies(tmp_path, 1)
-    summary = run(path, tmp_path / "out", site=Site(limits=Limits(memory_gib=1e-6)))
+    pipeline, site = load_pipeline(ball_studies(tmp_path, 1)), Site()
+    if by == "site":
+        site = Site(limits=Limits(**limit))
+    else:
+        pipeline = replace(pipeline, input=replace(pipeline.input, **limit))
+    summary = predict(pipeline.writing_to(tmp_path / "out"), site)
     assert [outcome.error.code for outcome in summary.failures if outcome.error] == ["E_TOO_LARGE"]
 
 

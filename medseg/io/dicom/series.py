@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from medseg.io.dicom.suv import suv_factor
 from medseg.io.geometry import Geometry
 from medseg.io.inspection import Slices, filled, inspected
 from medseg.io.options import ReadOptions
-from medseg.io.sizes import by, in_gib, spaced
+from medseg.io.sizes import by
 from medseg.io.stream import sha256_of
 
 _SHOWN = 4
@@ -51,7 +52,7 @@ def read_series(
         check_pixels(header)
         check_size(header)
     place = placed(pile, options.missing_slices == "interpolate")
-    _refuse_large(place, options, taken, copies)
+    options.refuse_large(prod(place.grid.shape), taken, copies)
     try:
         slices, told = _slices(pile, place, options)
     except MemoryError:
@@ -148,17 +149,6 @@ def _joined(index: Index, stack: Stack) -> Pile:
     if lost:
         raise StudyError("E_NOT_FOUND", "can no longer be read as a slice", lost[0][0])
     return one_of(replace(index, root=stack.folder), tuple(found))
-
-
-def _refuse_large(place: Placed, options: ReadOptions, taken: float, copies: int) -> None:
-    x, y, z = place.grid.shape
-    needed = (taken + 4 * x * y * z * copies) / 2**30
-    if options.memory_gib is not None and needed > options.memory_gib:
-        raise StudyError(
-            "E_TOO_LARGE",
-            f"{spaced(x * y * z)} voxels need {in_gib(needed)} GiB here, limits.memory_gib is"
-            f" {in_gib(options.memory_gib)}",
-        )
 
 
 def _slices(pile: Pile, place: Placed, options: ReadOptions) -> tuple[Slices, tuple[Caution, ...]]:

@@ -240,6 +240,8 @@ def test_a_series_that_would_not_fit_is_refused_before_it_is_read(tmp_path: Path
     write_series(tmp_path, phantom(), lps())
     with pytest.raises(StudyError, match="E_TOO_LARGE"):
         read(tmp_path, memory_gib=1e-6)
+    with pytest.raises(StudyError, match=r"E_TOO_LARGE: .* voxels, limits.voxels is 100"):
+        read(tmp_path, voxels=100)
 
 
 def test_a_transfer_syntax_that_is_not_read_is_named(tmp_path: Path) -> None:
