@@ -144,9 +144,10 @@ def draw_volumes(found: Sequence[Case], path: Path) -> None:
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
     mine, theirs = zip(*(case.volumes_ml for case in found), strict=True)
-    most = 1.1 * max(*mine, *theirs)
-    axes.plot([0.5, most], [0.5, most], color="0.5", linewidth=0.8)
-    axes.scatter(theirs, np.maximum(mine, 0.5), s=16)
+    mine = tuple(max(0.5, volume) for volume in mine)
+    ends = [0.8 * min(*mine, *theirs), 1.25 * max(*mine, *theirs)]
+    axes.plot(ends, ends, color="0.5", linewidth=0.8)
+    axes.scatter(theirs, mine, s=16)
     axes.set(xlabel="contour in ml", ylabel="mask in ml", xscale="log", yscale="log")
     figure.savefig(path, dpi=150)
 
