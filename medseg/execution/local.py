@@ -79,6 +79,9 @@ class Hall(Generic[Item, Result]):
     ) -> Iterator[Outcome[Item, Result]]:
         """Deal out, listen and look after the workers until nothing is left, or wanted."""
         self._hear = hear
+        # What could not begin an hour ago may do so now.
+        self._broken.clear()
+        self._deaths.clear()
         while wanted():
             self._deal(items)
             if not self._tasks and not any(worker.task for worker in self._workers):

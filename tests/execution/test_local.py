@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from conftest import REPOSITORY
 from support.crews import Work, dying, making, refusing
 
 from medseg.errors import MedsegError, OutputError, PipelineError
-from medseg.execution import Crew, Outcome, local, supervised, watched
+from medseg.execution import Crew, Hall, Outcome, local, supervised, watched
 
 Ended = dict[str, Outcome[str, str]]
 
@@ -241,6 +242,22 @@ def test_a_place_where_no_worker_can_begin_is_given_up_and_the_others_do_its_par
     assert "c" in found
     assert all("at sound" in str(outcome.result) for outcome in found.values())
     assert tried.read_text() == "x" * tries
+
+
+def at_the_second_try(place: str, tell: Callable[[object], None]) -> Work:
+    """Work, where a worker of this place was begun before."""
+    if not (mark := Path(place)).is_file():
+        mark.touch()
+        raise PipelineError("E_CONFIG", "the device is taken")
+    return making(place, tell)
+
+
+def test_a_crew_that_goes_on_tries_again_where_no_worker_could_begin(tmp_path: Path) -> None:
+    with closing(Hall[str, str](Crew(at_the_second_try, (str(tmp_path / "mark"),)))) as hall:
+        with pytest.raises(PipelineError, match="the device is taken"):
+            list(hall.through(iter(["a"]), unheard))
+        assert [outcome.item for outcome in hall.through(iter(["b"]), unheard)] == ["a", "b"]
+    assert multiprocessing.active_children() == []
 
 
 def test_the_first_reason_flies_once_no_place_is_left(tmp_path: Path) -> None:
