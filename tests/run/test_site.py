@@ -54,7 +54,7 @@ network = torch.nn.Sequential(
 image = torch.zeros(1, 1, 96, 96, 96)
 fetched = []
 with torch.inference_mode():
-    for _ in range(8):
+    for _ in range(24):  # the heap takes some turns to find its form
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         network(image)
         fetched.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
