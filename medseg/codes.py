@@ -42,7 +42,8 @@ FILES: Final = {
     "E_TOO_LARGE": (
         "Reading or segmenting the study would pass limits.memory_gib, or it has more than"
         " limits.voxels.",
-        "Raise the limit in the site file, use a coarser spacing, or crop with 'within'.",
+        "Raise the limit, in the site file or under input, use a coarser spacing, or crop with"
+        " 'within'.",
     ),
     "E_DTYPE": (
         "The voxels are colours, vectors, complex numbers or of a type that readers dispute.",
